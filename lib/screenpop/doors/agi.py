@@ -1,0 +1,213 @@
+"""The AGI door: one process per call, that reads the call from Asterisk and puts it in the outbox (`res/res_agi.c`).
+
+The caller waits as long as this runs: it imports next to nothing, and nothing of XMPP.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import time
+
+from .. import doorbell
+from ..answer import Answers
+from ..call import EVENTS, Call, clean
+from ..outbox import Outbox, path_from_environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import BinaryIO
+
+
+class _PrettyPrint:
+    """Stands in for `pprint` while pyst2 is imported: it is for the noise on stderr only, and costs 13 ms."""
+
+    pformat = staticmethod(repr)
+
+
+sys.modules.setdefault("pprint", _PrettyPrint)  # type: ignore[arg-type]
+from asterisk import agi as pyst2  # noqa: E402
+
+if sys.modules["pprint"] is _PrettyPrint:  # type: ignore[comparison-overlap]
+    del sys.modules["pprint"]
+
+RESTRICTED_OR_UNAVAILABLE = 0x60  # callerid.h: AST_PRES_RESTRICTION
+LONGEST_WAIT = 60.0  # seconds
+
+
+class HungUp(Exception):
+    """The caller hung up while the script waited for the server."""
+
+
+class _Lines:
+    """Asterisk's end of the conversation as pyst2 reads and writes it: text, a line at a time."""
+
+    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+        self.reader, self.writer = reader, writer
+
+    def readline(self) -> str:
+        """Latin-1, so that no byte is refused and none is changed. Raises AGIHangup when Asterisk has gone."""
+        line = self.reader.readline()
+        while line == b"HANGUP\n":  # sent in between by FastAGI, and by AGI when AGISIGHUP is "no"
+            line = self.reader.readline()
+        if not line.endswith(b"\n"):
+            raise pyst2.AGIHangup("end of file: Asterisk has ended the conversation")
+        return line.decode("latin-1")
+
+    def write(self, text: str) -> None:
+        self.writer.write(text.encode())
+
+    def flush(self) -> None:
+        self.writer.flush()
+
+
+class _Silence:
+    """Where pyst2 writes each line of the conversation: Asterisk's stderr is its console."""
+
+    def write(self, text: str) -> None:
+        pass
+
+
+class AGI(pyst2.AGI):  # type: ignore[misc]
+    """pyst2's AGI, that lets no value change a command and that a hang-up doesn't stop.
+
+    `env` is as Asterisk sent it, the values as bytes in Latin-1; commands raise pyst2's AGIException.
+    """
+
+    def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
+        self.waiting = False
+        lines = _Lines(reader, writer)
+        super().__init__(stdin=lines, stdout=lines, stderr=_Silence())
+
+    def _quote(self, string: object) -> str:
+        """As `parse_args` in res_agi.c takes it apart: a backslash escapes, a newline would be a second command."""
+        text = clean(str(string), limit=1024)
+        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    def get_result(self, stdin: object = None) -> dict[str, tuple[str, str]]:
+        try:
+            return super().get_result()  # type: ignore[no-any-return]
+        except ValueError as error:  # a line that doesn't begin with a number
+            raise pyst2.AGIUnknownError(f"not a reply: {error}") from error
+
+    def _handle_sighup(self, signum: int, frame: object) -> None:
+        super()._handle_sighup(signum, frame)
+        if self.waiting:
+            raise HungUp
+
+    def test_hangup(self) -> None:
+        """A caller who hangs up is still told of; variables can be set on a dead channel, too."""
+
+    def wait_readable(self, descriptor: int, seconds: float) -> bool:
+        """Wait until there is something to read, the time is over (False), or the caller hangs up (HungUp)."""
+        self.waiting = True
+        try:
+            if self._got_sighup:
+                raise HungUp
+            return bool(select.select([descriptor], [], [], seconds)[0])
+        finally:
+            self.waiting = False
+
+
+def call_from(env: Mapping[str, str], arguments: Sequence[bytes]) -> Call:
+    """The call that Asterisk describes. `arguments`: the dialplan's: number, recipients, event; each may be missing."""
+
+    def known(name: str) -> str:
+        """`unknown` is res_agi.c's word for a value that the channel doesn't have."""
+        value = clean(env.get(f"agi_{name}", "").encode("latin-1"))
+        return "" if value == "unknown" else value
+
+    number, to, event = [*arguments, b"", b"", b""][:3]
+    try:
+        presentation = int(env["agi_callingpres"])
+    except (KeyError, ValueError):  # a name with a blank line in it ended the environment: show nothing
+        presentation = RESTRICTED_OR_UNAVAILABLE
+    withheld = bool(presentation & RESTRICTED_OR_UNAVAILABLE)
+    return Call.new(
+        event=clean(event) or EVENTS[0],
+        number="" if withheld else clean(number) or known("callerid"),
+        name="" if withheld else known("calleridname"),
+        presentation=presentation,
+        withheld=withheld,
+        dnid=known("dnid"),
+        extension=known("extension"),
+        context=known("context"),
+        channel=known("channel"),
+        uniqueid=known("uniqueid"),
+        to=clean(to, limit=8192),
+    )
+
+
+def seconds_to_wait(agi: AGI) -> float:
+    """`SCREEN_POP_WAIT` of the channel: seconds, 0 when it isn't set."""
+    text = agi.get_variable("SCREEN_POP_WAIT")
+    try:
+        seconds = float(text or 0)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= LONGEST_WAIT:
+        agi.verbose(f"screen_pop: SCREEN_POP_WAIT={text} is not 0 to {LONGEST_WAIT:.0f} seconds: not waiting", 1)
+        return 0.0
+    return seconds
+
+
+def hand_over(outbox: Outbox, call: Call) -> tuple[str, str]:
+    """Queue the call and see that a sender is up. Returns the status and, if something is wrong, what."""
+    try:
+        outbox.put(call)
+    except OSError as full:
+        from .. import handover
+
+        try:
+            handover.hand_over(call)
+        except OSError as error:
+            return "FAILED", f"the outbox can't be written ({full}), and no sender can be started ({error})"
+        return "QUEUED", f"the outbox can't be written ({full}): the call was handed straight to a sender"
+    try:
+        doorbell.ring(outbox.path)
+    except OSError as error:
+        return "QUEUED", f"no sender can be started ({error}): the call waits in {outbox.path}"
+    return "QUEUED", ""
+
+
+def wait_for_answer(agi: AGI, outbox: Outbox, call: Call, seconds: float) -> tuple[str, str]:
+    """Wait for the server's confirmation, that long at most and no longer than the caller does."""
+    end = time.monotonic() + seconds
+    answers = Answers(outbox, call)
+    try:
+        if not outbox.is_waiting(call):  # the sender was faster, and found nobody to tell
+            return ("FAILED", f"see {outbox.path}/failed") if outbox.has_failed(call) else ("DELIVERED", "")
+        reason = "no confirmation yet"
+        while agi.wait_readable(answers.fileno(), max(0.0, end - time.monotonic())):
+            for answer in answers.read():
+                if answer.get("status") in ("DELIVERED", "FAILED"):
+                    return answer["status"], answer.get("reason", "")
+                reason = answer.get("reason", reason)
+        return "QUEUED", reason
+    except HungUp:
+        return "QUEUED", ""
+    finally:
+        answers.close()
+
+
+def main() -> None:
+    """Read the call, hand it over, tell the dialplan. Raises AGIException or OSError when Asterisk goes before the end."""
+    agi = AGI(sys.stdin.buffer, sys.stdout.buffer)
+    call = call_from(agi.env, [os.fsencode(argument) for argument in sys.argv[1:]])
+    complaints = []
+    if call.event not in EVENTS:
+        complaints.append(f"event {call.event} is none of {', '.join(EVENTS)}: taken as {EVENTS[0]}")
+        call.event = EVENTS[0]
+    outbox = Outbox(path_from_environment())
+    status, reason = hand_over(outbox, call)
+    if reason:
+        complaints.append(reason)
+    elif seconds := seconds_to_wait(agi):
+        status, reason = wait_for_answer(agi, outbox, call, seconds)
+        complaints.append(reason)
+    for complaint in filter(None, complaints):
+        agi.verbose(f"screen_pop: {complaint}", 1)
+    agi.set_variable("SCREEN_POP_STATUS", status)

@@ -1,0 +1,78 @@
+"""Where the server is: the configured hosts, or the domain's SRV records (RFC 6120 section 3.2, RFC 2782, XEP-0368)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from .trouble import Trouble
+
+DNS_DEADLINE = 5.0  # seconds for all questions to the name servers
+STARTTLS_PORT = 5222
+DIRECT_TLS_PORTS = (5223, 443)  # of configured hosts: those that clients have always taken TLS for granted on
+
+
+class Host(NamedTuple):
+    name: str
+    port: int
+    direct_tls: bool
+
+    def __str__(self) -> str:
+        name = f"[{self.name}]" if ":" in self.name else self.name
+        return f"{name}:{self.port} ({'direct TLS' if self.direct_tls else 'STARTTLS'})"
+
+
+class Record(NamedTuple):
+    priority: int
+    weight: int
+    host: Host
+
+
+def find(domain: str, servers: Iterable[tuple[str, int]]) -> list[Host]:
+    """The hosts to be tried, in this order. Raises Trouble."""
+    configured = [Host(name, port, port in DIRECT_TLS_PORTS) for name, port in servers]
+    if configured:
+        return configured
+    records = look_up(domain)
+    if not records:
+        return [Host(domain, STARTTLS_PORT, False)]
+    hosts = [host for host in in_order(records) if host.name]
+    if not hosts:
+        raise Trouble("DNS", f"{domain} says that it has no XMPP service", "check the domain in [xmpp] jid")
+    return hosts
+
+
+def look_up(domain: str) -> list[Record]:
+    """Both kinds of SRV record; a target of "." (no such service here) is a host without a name.
+
+    None when there are none, or nobody answers: then the domain itself is worth a try (RFC 6120 section 3.2.2).
+    """
+    import dns.exception  # 40 ms, and not needed where [xmpp] server is set
+    import dns.resolver
+
+    records = []
+    for service, direct_tls in (("_xmpps-client", True), ("_xmpp-client", False)):
+        try:
+            answers = dns.resolver.resolve(
+                f"{service}._tcp.{domain}.", "SRV", lifetime=DNS_DEADLINE / 2, raise_on_no_answer=False
+            )
+        except (dns.exception.DNSException, OSError, UnicodeError):
+            continue
+        for answer in answers.rrset or ():
+            name = answer.target.to_text(omit_final_dot=True)
+            records.append(Record(answer.priority, answer.weight, Host("" if name == "." else name, answer.port, direct_tls)))
+    return records
+
+
+def in_order(records: Iterable[Record]) -> list[Host]:
+    """By priority, and within one by chance in the proportion of the weights (RFC 2782). Both kinds are one set."""
+    left, ordered = list(records), []
+    while left:
+        lowest = min(record.priority for record in left)
+        among = [record for record in left if record.priority == lowest]
+        # a weight of 0 has "a very small chance"
+        (chosen,) = random.choices(among, [record.weight or 0.01 for record in among])  # noqa: S311
+        left.remove(chosen)
+        ordered.append(chosen.host)
+    return ordered

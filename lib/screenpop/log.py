@@ -1,0 +1,34 @@
+"""The log: syslog, and a file of our own. One line each, whatever stands in the text; never a password."""
+
+from __future__ import annotations
+
+import os
+import syslog
+import time
+from pathlib import Path
+
+from .call import clean
+
+
+class Log:
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.said = ""
+        syslog.openlog("screen_pop", syslog.LOG_PID, syslog.LOG_DAEMON)
+
+    def write(self, text: str) -> None:
+        """One line. The file is opened for each, so that logrotate may move it at any time."""
+        line = clean(text, limit=1000)
+        syslog.syslog(line)
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
+        try:
+            with self.file.open("a", encoding="utf-8") as file:
+                file.write(f"{stamp} screen_pop[{os.getpid()}] {line}\n")
+        except OSError as error:
+            if self.said != str(error):
+                self.said = str(error)
+                syslog.syslog(clean(f"{self.file}: {error.strerror}: logging to syslog only", limit=1000))
+
+    def pop(self, call_id: str, recipient: str, outcome: str, since: float) -> None:
+        """What became of one pop. `since`: when the call came, seconds since the epoch."""
+        self.write(f"{call_id} {recipient} {outcome} {(time.time() - since) * 1000:.0f} ms")

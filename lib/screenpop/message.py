@@ -1,0 +1,47 @@
+"""What is said: the text of a pop."""
+
+from __future__ import annotations
+
+import re
+import time
+
+from .call import Call
+
+DEFAULT = "{event} from {caller} to {extension}"
+PLACEHOLDER = re.compile(r"\{(\w*)\}")
+PLACEHOLDERS = ("event", "caller", "number", "name", "extension", "dnid", "time")
+_EVENT = {"ringing": "Call", "answered": "Answered call", "missed": "Missed call", "ended": "Ended call"}
+
+
+def text(call: Call, template: str, late_after: float, now: float) -> str:
+    """The text of a pop. In one pass, so a caller whose name is `{number}` stays that."""
+    number = "number withheld" if call.withheld else call.number or "unknown number"
+    values = {
+        "event": _EVENT.get(call.event, "Call"),
+        "caller": f"{call.name}, {number}" if call.name else number,
+        "number": number,
+        "name": call.name,
+        "extension": call.extension,
+        "dnid": call.dnid,
+        "time": _clock(call.time),
+    }
+    said = PLACEHOLDER.sub(lambda found: values[found[1]], template)
+    if is_late(call, late_after, now):
+        said += f" ({_clock(call.time)}, {_ago(now - call.time)} ago)"
+    return said
+
+
+def is_late(call: Call, late_after: float, now: float) -> bool:
+    return now - call.time > late_after
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%H:%M", time.localtime(seconds))
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        count = int(seconds // length)
+        if count:
+            break
+    return f"{count} {unit}{'' if count == 1 else 's'}"

@@ -1,0 +1,166 @@
+"""The XMPP session: signs in, sends messages, and knows which of them the server has taken (RFC 6120)."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+from . import hosts, tls
+from .config import Config
+from .sasl import SASL
+from .stanza import NS_RECEIPTS
+from .stream import Client, stanza_error
+from .tcp import TCPsocket
+from .trouble import Trouble
+from .xmpppy import protocol
+
+STEP_DEADLINE = 10.0  # seconds for each step of the sign-in, and for the server's confirmation
+NS_PING = "urn:xmpp:ping"  # XEP-0199
+NS_BIND = protocol.NS_BIND
+
+_REFUSED = {
+    # the server's word (RFC 6120 section 6.5): what it means, what to do
+    "not-authorized": ("the server doesn't know this name and password", "check [xmpp] jid and password"),
+    "account-disabled": ("the account is disabled", "enable it on the server"),
+    "credentials-expired": ("the password has expired", "set a new one"),
+}
+
+OnStep = Callable[[str, str], None]
+OnError = Callable[[str, str, str, str], None]
+OnReceipt = Callable[[str, str], None]
+
+
+class Session:
+    """A session with the server of `config.jid`, signed in when the constructor returns. It and all else raise Trouble.
+
+    `on_step(step, detail)` is told of each step of the sign-in. After it, `on_error(stanza id, JID, type, reason)` of
+    each message that comes back, now or later, and `on_receipt(stanza id, JID)` of each one that a client confirms.
+    """
+
+    def __init__(
+        self, config: Config, resource: str, on_step: OnStep, on_error: OnError, on_receipt: OnReceipt
+    ) -> None:
+        self.config, self.on_step, self.on_error, self.on_receipt = config, on_step, on_error, on_receipt
+        self.domain = config.jid.domain
+        found = hosts.find(self.domain, config.servers)
+        on_step("DNS", ", ".join(map(str, found)))
+        self.client = self._connect(found)
+        try:
+            self._authenticate()
+            self._bind(resource)
+        except BaseException:
+            self.client.Connection.disconnect()
+            raise
+        self.client.RegisterHandler("message", self._message)
+
+    def _connect(self, found: list[hosts.Host]) -> Client:
+        """A stream over verified TLS to the first host with which that works; the trouble of all of them if none does."""
+        troubles = []
+        for host in found:
+            client = Client(self.domain)
+            try:
+                self._connect_to(client, host)
+                return client
+            except Trouble as trouble:
+                troubles.append(trouble)
+                if "Connection" in client.__dict__:
+                    client.Connection.disconnect()
+        if len(troubles) == 1:
+            raise troubles[0]
+        raise Trouble(troubles[0].step, " | ".join(trouble.what for trouble in troubles), troubles[0].advice)
+
+    def _connect_to(self, client: Client, host: hosts.Host) -> None:
+        context = tls.context(self.config.ca_file, host.direct_tls)
+        TCPsocket(host).PlugIn(client)
+        self.on_step("connection", f"{host} at {client.Connection.peer()}")
+        self._begin(client)
+        if not host.direct_tls:
+            client.start_stream()
+            if not client.has_feature("starttls", protocol.NS_TLS):
+                advice = "TLS must be switched on at the server; no password is sent without it"
+                raise Trouble("TLS", f"{host} offers no TLS", advice)
+            with client.sending("TLS"):
+                tls.TLS().PlugIn(client)
+            client.wait(lambda: client.TLS.starttls, "TLS")
+            if client.TLS.starttls != "proceed":
+                raise Trouble("TLS", f"{host} refuses to start TLS", "look into its log")
+        self._begin(client)
+        try:
+            client.Connection.secure(context, self.domain, client.deadline)
+        except (OSError, ValueError) as error:
+            raise tls.trouble(error, host, self.domain) from error
+        self.on_step("certificate", tls.described(client.Connection.tls))
+        client.start_stream()
+
+    def _begin(self, client: Client) -> None:
+        client.deadline = time.monotonic() + STEP_DEADLINE
+
+    def _authenticate(self) -> None:
+        client = self.client
+        self._begin(client)
+        sasl = SASL(self.config.jid.local, self.config.password, client.Connection.tls)
+        with client.sending("sign-in"):
+            sasl.PlugIn(client)
+        client.wait(lambda: sasl.startsasl != "in-process", "sign-in")
+        if sasl.startsasl != "success":
+            what, advice = _REFUSED.get(
+                sasl.condition, (sasl.wrong or f"the server says {sasl.condition or 'nothing of SASL'}", "look into the server's log")
+            )
+            raise Trouble("sign-in", f"{self.config.jid} by {sasl.mechanism or 'SASL'}: {what}", advice)
+        self.on_step("sign-in", f"{self.config.jid} by {sasl.mechanism}")
+        self._begin(client)
+        client.start_stream()
+
+    def _bind(self, resource: str) -> None:
+        """RFC 6120 section 7; and RFC 3921's session where a server still insists on it."""
+        client = self.client
+        self._begin(client)
+        wanted = protocol.Node("bind", attrs={"xmlns": NS_BIND}, payload=[protocol.Node("resource", payload=[resource])])
+        answer = client.ask(protocol.Protocol("iq", typ="set", payload=[wanted]), "bind")
+        if answer.getType() != "result":
+            _, condition, text = stanza_error(answer)
+            raise Trouble("bind", f"the server says {condition} {text}".strip(), "look into its log")
+        bound = answer.getTag("bind", namespace=NS_BIND)
+        self.jid = (bound and bound.getTagData("jid")) or f"{self.config.jid}/{resource}"
+        session = client.has_feature("session", protocol.NS_SESSION)
+        if session and not session.getTag("optional"):
+            client.ask(protocol.Protocol("iq", typ="set", payload=[protocol.Node("session", attrs={"xmlns": protocol.NS_SESSION})]), "bind")
+        self.on_step("bind", self.jid)
+
+    def fileno(self) -> int:
+        return int(self.client.Connection.fileno())
+
+    def send(self, message: Any) -> None:
+        self._begin(self.client)
+        with self.client.sending("message"):
+            self.client.send(message)
+
+    def confirm(self) -> None:
+        """Return when the server has taken all that was sent: it handles stanzas in order, and this is its answer to a
+        ping sent behind them (XEP-0199), be it a result or an error. Messages that it bounced have come before that.
+        """
+        self._begin(self.client)
+        ping = protocol.Protocol("iq", typ="get", to=self.domain, payload=[protocol.Node("ping", attrs={"xmlns": NS_PING})])
+        self.client.ask(ping, "message")
+
+    def process(self) -> None:
+        """Handle what has come in."""
+        self.client.process(0, "session")
+
+    def close(self) -> None:
+        """End the stream, without waiting for the server to do the same."""
+        self._begin(self.client)
+        with contextlib.suppress(OSError):
+            self.client.send("</stream:stream>")
+        self.client.Connection.disconnect()
+
+    def _message(self, conn: Any, message: Any) -> None:
+        if message.getType() == "error" and message.getID():
+            kind, condition, text = stanza_error(message)
+            self.on_error(message.getID(), str(message.getFrom()), kind, f"{condition}: {text}" if text else condition)
+        received = message.getTag("received", namespace=NS_RECEIPTS)
+        if received and message.getType() != "error":
+            self.on_receipt(received.getAttr("id") or "", str(message.getFrom()))
+        raise protocol.NodeProcessed

@@ -1,0 +1,114 @@
+"""The connection: xmpppy's TCPsocket with a deadline on each wait, on IPv6 and IPv4, before and after TLS."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import threading
+import time
+from typing import Any
+
+from .hosts import Host
+from .trouble import Trouble
+from .xmpppy import transports
+
+ADDRESS_DEADLINE = 5.0  # seconds for a name to become addresses, and for each of them to answer
+
+
+class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its plug-ins up by the name of their class
+    """A connection to the first address of a host that answers. Raises Trouble; once it is up, OSError when it is lost."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__((host.name, host.port), use_srv=False)
+        self.host = host
+
+    def plugin(self, owner: Any) -> Any:
+        # xmpppy calls this only when it stands in the class itself
+        return super().plugin(owner)
+
+    def connect(self, server: tuple[str, int]) -> str:
+        failures = []
+        for family, address in _addresses(self.host):
+            try:
+                self._sock = socket.socket(family, socket.SOCK_STREAM)
+                self._sock.settimeout(ADDRESS_DEADLINE)
+                self._sock.connect(address)
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._sock.setblocking(False)
+                return "ok"
+            except OSError as error:
+                self._sock.close()
+                failures.append(f"{address[0]}: {'no answer' if isinstance(error, TimeoutError) else error.strerror}")
+        raise Trouble("connection", f"{self.host}: {', '.join(failures)}", "is the server up, and the port open?")
+
+    def secure(self, context: ssl.SSLContext, domain: str, deadline: float) -> None:
+        """The TLS handshake. The server is asked for, and its certificate verified for, the domain (RFC 6120 13.7.2)."""
+        self._sock.settimeout(max(0.001, deadline - time.monotonic()))
+        self._sock = context.wrap_socket(self._sock, server_hostname=domain)
+        self._sock.setblocking(False)
+
+    @property
+    def tls(self) -> ssl.SSLSocket:
+        """The socket, secured. Raises AssertionError when it isn't: nothing secret may go out then."""
+        assert isinstance(self._sock, ssl.SSLSocket) and self._sock.context.verify_mode == ssl.CERT_REQUIRED  # noqa: S101
+        return self._sock
+
+    def fileno(self) -> int:
+        return int(self._sock.fileno())
+
+    def peer(self) -> str:
+        return str(self._sock.getpeername()[0])
+
+    def pending_data(self, timeout: float = 0) -> bool:
+        """Whether there is something to read, waiting for it that long (seconds)."""
+        if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
+            return True
+        return bool(select.select([self._sock], [], [], timeout)[0])
+
+    def receive(self) -> bytes:
+        """What there is to read; nothing when TLS has been at work for itself."""
+        try:
+            data: bytes = self._sock.recv(65536)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+            return b""
+        if not data:
+            raise ConnectionResetError("the server closed the connection")
+        return data
+
+    def send(self, raw_data: Any, retry_timeout: float = 1) -> None:
+        """Send all of it before the owner's deadline."""
+        data = memoryview(str(raw_data).encode())
+        while data:
+            try:
+                data = data[self._sock.send(data) :]
+                continue
+            except (ssl.SSLWantWriteError, BlockingIOError):
+                waiting = ([], [self._sock])
+            except ssl.SSLWantReadError:
+                waiting = ([self._sock], [])
+            left = self._owner.deadline - time.monotonic()
+            if left <= 0 or not any(select.select(*waiting, [], left)):
+                raise TimeoutError("the server doesn't read what is sent")
+
+    def disconnect(self) -> None:
+        self._sock.close()
+
+
+def _addresses(host: Host) -> list[tuple[Any, Any]]:
+    """The families and addresses of a host. `getaddrinfo` knows no deadline: it is left behind when it takes too long."""
+    found: list[Any] = []
+
+    def look_up() -> None:
+        try:
+            found.extend(socket.getaddrinfo(host.name, host.port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            found.append(error)
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(ADDRESS_DEADLINE)
+    if not found or isinstance(found[0], Exception):
+        why = (getattr(found[0], "strerror", None) or "not a host name") if found else "the name server doesn't answer"
+        raise Trouble("DNS", f"{host.name}: {why}", "check [xmpp] jid and server, and the name server")
+    return [(family, address) for family, _, _, _, address in found]

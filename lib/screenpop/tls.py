@@ -1,0 +1,67 @@
+"""TLS with a verified certificate, and nothing less (RFC 6120 sections 5 and 13.7, RFC 7590, XEP-0368)."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+from .hosts import Host
+from .trouble import Trouble
+from .xmpppy import protocol, transports
+
+# OpenSSL's verification results (x509_vfy.h)
+_NOT_YET_VALID, _EXPIRED, _HOST_NAME = 9, 10, 62
+
+
+class TLS(transports.TLS):  # type: ignore[misc] # xmpppy looks its plug-ins up by the name of their class
+    """xmpppy asks for STARTTLS; the handshake is not its business: it verifies nothing."""
+
+    def StartTLSHandler(self, conn: Any, starttls: Any) -> None:
+        self.starttls = starttls.getName()  # "proceed" or "failure"
+        raise protocol.NodeProcessed
+
+
+def context(ca_file: Path | None, direct_tls: bool) -> ssl.SSLContext:
+    """The system's CAs, or the configured one. Raises Trouble."""
+    try:
+        made = ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise Trouble("certificate", f"{ca_file} holds no CA certificate", "[xmpp] ca_file needs a PEM file") from error
+    made.minimum_version = ssl.TLSVersion.TLSv1_2
+    if direct_tls:
+        made.set_alpn_protocols(["xmpp-client"])
+    return made
+
+
+def trouble(error: OSError | ValueError, host: Host, domain: str) -> Trouble:
+    """What a failed handshake means."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return Trouble("TLS", f"{host}: {_plain(error)}", "is that an XMPP server, and does it speak TLS 1.2 or later?")
+    if error.verify_code == _EXPIRED:
+        what, advice = "has expired", "renew it on the server"
+    elif error.verify_code == _NOT_YET_VALID:
+        what, advice = "is not valid yet", "check the clocks of both machines"
+    elif error.verify_code == _HOST_NAME:
+        what, advice = f"is not for {domain}", "the server needs a certificate for the domain of [xmpp] jid"
+    else:
+        what, advice = f"can't be trusted: {error.verify_message}", "set [xmpp] ca_file if the server has a CA of its own"
+    return Trouble("certificate", f"the certificate of {host} {what}", advice)
+
+
+def described(secured: ssl.SSLSocket) -> str:
+    """The certificate and the protocol, for `screen-pop check`."""
+    certificate: Any = secured.getpeercert() or {}
+    issuer = dict(pair for names in certificate.get("issuer", ()) for pair in names)
+    name = issuer.get("organizationName") or issuer.get("commonName") or "?"
+    days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time()) // 86400
+    return f"issued by {name}, {days:.0f} days left, {secured.version()}"
+
+
+def _plain(error: OSError | ValueError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer"
+    if isinstance(error, ssl.SSLError):
+        return error.reason or str(error)
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,14 @@
+"""What can keep a session from its work."""
+
+from __future__ import annotations
+
+
+class Trouble(Exception):
+    """Why there is no session: never the fault of a single pop, so none is given up because of it.
+
+    `step`: what was being done ("DNS", "connection", "certificate", …); `advice`: what the administrator can do.
+    """
+
+    def __init__(self, step: str, what: str, advice: str) -> None:
+        super().__init__(f"{step}: {what}; {advice}")
+        self.step, self.what, self.advice = step, what, advice

@@ -1,0 +1,16 @@
+"""xmpppy, imported without dnspython: it would take 40 ms for SRV records that hosts.py looks up only when needed."""
+
+import sys
+
+_dns = sys.modules.get("dns")
+sys.modules["dns"] = None  # type: ignore[assignment] # "not to be imported"
+try:
+    import xmpp
+    from xmpp import auth, dispatcher, protocol, transports
+finally:
+    if _dns is None:
+        del sys.modules["dns"]
+    else:
+        sys.modules["dns"] = _dns
+
+__all__ = ["auth", "dispatcher", "protocol", "transports", "xmpp"]
