@@ -5,6 +5,7 @@ It is checked whole at once; each complaint names the file, the line, and what w
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Callable
@@ -36,6 +37,7 @@ class Config:
     path: Path
     jid: jid.JID
     password: str
+    password_file: Path | None
     servers: tuple[tuple[str, int], ...]  # host and port; empty: the domain's SRV records
     ca_file: Path | None
     to: tuple[str, ...]
@@ -175,6 +177,7 @@ def load(path: Path) -> Config:
         path=path,
         jid=values["xmpp", "jid"],
         password=password,
+        password_file=password_file,
         servers=values["xmpp", "server"],
         ca_file=ca_file,
         to=values["pop", "to"],
@@ -193,7 +196,11 @@ def _parse(path: Path, complaints: list[str]) -> list[tuple[int, str, str, str]]
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError([f"{path}: can't be read: {error.strerror}"]) from error
+        advice = {
+            errno.ENOENT: "copy screen_pop.conf.sample there and fill it in",
+            errno.EACCES: "owner root, Asterisk's group and mode 0640 let the sender read it",
+        }.get(error.errno or 0, "it should be a file")
+        raise ConfigError([f"{path}: {error.strerror}; {advice}"]) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError([f"{path}:{line}: not UTF-8: save the file in that encoding"]) from error

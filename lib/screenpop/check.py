@@ -1,0 +1,93 @@
+"""`screen-pop check`: tries all that a pop needs, in the order in which a pop needs it."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import stat
+from pathlib import Path
+
+from . import config
+from .outbox import FOLDERS, Outbox
+from .session import Session
+from .trouble import Trouble
+
+
+def run(outbox: str) -> int:
+    """Print a line for each thing tried. Returns the exit status: 0 when calls would pop."""
+    try:
+        given = config.load(config.path_from_environment())
+    except config.ConfigError as error:
+        for complaint in error.complaints:
+            _say(False, "configuration", complaint)
+        return 1
+    _say(True, "configuration", f"{given.path}: {given.jid} tells {' & '.join(given.to)}")
+    fine = [_permissions(file) for file in (given.path, given.password_file) if file]
+    fine += [_outbox(outbox), _log(given.log_file), _session(given)]
+    return 0 if all(fine) else 1
+
+
+def _say(fine: bool, step: str, detail: str) -> bool:
+    print(f"{'ok' if fine else 'PROBLEM':9}{step:15}{detail}", flush=True)
+    return fine
+
+
+def _permissions(path: Path) -> bool:
+    """A file with the password in it is the business of root and of Asterisk's group."""
+    state = path.stat()
+    found = f"{path}: {_owner_and_mode(state)}"
+    if state.st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+        return _say(False, "permissions", f"{found}: others could read or change the password; chmod 0640 {path}")
+    return _say(True, "permissions", found)
+
+
+def _outbox(path: str) -> bool:
+    outbox = Outbox(path)
+    me = pwd.getpwuid(os.geteuid()).pw_name
+    try:
+        outbox.make()
+        state = os.stat(path)
+        waiting, failed = len(outbox.waiting()), len(os.listdir(f"{path}/failed"))
+    except OSError as error:
+        return _say(False, "outbox", f"{error.filename}: {error.strerror}; as root: install -d -o {me} -m 0700 {path}")
+    found = f"{path}: {_owner_and_mode(state)}, {waiting} waiting, {failed} failed"
+    if not all(os.access(f"{path}/{folder}", os.W_OK | os.X_OK) for folder in ("", *FOLDERS)):
+        return _say(False, "outbox", f"{found}: {me} can't write to it; chown -R {me} {path}")
+    if state.st_mode & 0o077:
+        return _say(False, "outbox", f"{found}: others could read who calls; chmod 0700 {path}")
+    return _say(True, "outbox", found)
+
+
+def _log(path: Path) -> bool:
+    if os.access(path if path.exists() else path.parent, os.W_OK):
+        return _say(True, "log", f"{path}, and syslog")
+    return _say(False, "log", f"{path} can't be written: only syslog tells; set [log] file, or chown {path}")
+
+
+def _session(given: config.Config) -> bool:
+    """Sign in. A sender may be up: the resource must not be that of the outbox."""
+    try:
+        session = Session(
+            given,
+            f"screen-pop-check-{os.urandom(4).hex()}",
+            on_step=lambda step, detail: _say(True, step, detail) and None,
+            on_error=lambda *_: None,
+            on_receipt=lambda *_: None,
+        )
+        session.close()
+    except Trouble as trouble:
+        return _say(False, trouble.step, f"{trouble.what}; {trouble.advice}")
+    return True
+
+
+def _owner_and_mode(state: os.stat_result) -> str:
+    try:
+        owner = pwd.getpwuid(state.st_uid).pw_name
+    except KeyError:
+        owner = str(state.st_uid)
+    try:
+        group = grp.getgrgid(state.st_gid).gr_name
+    except KeyError:
+        group = str(state.st_gid)
+    return f"{owner}:{group} {stat.S_IMODE(state.st_mode):04o}"

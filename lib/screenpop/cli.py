@@ -1,0 +1,51 @@
+"""The command line: `screen-pop`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pwd
+import sys
+from pathlib import Path
+
+from . import __version__
+from .outbox import path_from_environment
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="screen-pop",
+        description="Shows people who is calling, on their XMPP client. Asterisk's dialplan calls screen_pop.py; this is for you.",
+    )
+    parser.add_argument("--version", action="version", version=f"screen_pop {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("check", help="try all that a pop needs, and say line by line what was found")
+    test = commands.add_parser("test", help="send a pop the whole way, and say how long each step took")
+    test.add_argument("number", metavar="NUMBER", help="the caller's number")
+    test.add_argument("name", metavar="NAME", nargs="?", default="", help="the caller's name")
+    arguments = parser.parse_args()
+    outbox = path_from_environment()
+    try:
+        act_as_owner(Path(outbox))
+    except OSError as error:
+        sys.exit(f"screen-pop: {error}")
+    if arguments.command == "check":
+        from . import check
+
+        sys.exit(check.run(outbox))
+    from . import trial
+
+    sys.exit(trial.run(outbox, arguments.number, arguments.name))
+
+
+def act_as_owner(outbox: Path) -> None:
+    """As root, become the owner of the outbox: Asterisk's user couldn't remove root's files. Raises OSError."""
+    if os.geteuid() != 0:
+        return
+    there = next(folder for folder in (outbox, *outbox.parents) if folder.exists())
+    owner = there.stat()
+    if owner.st_uid == 0:
+        return
+    os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
+    os.setgid(owner.st_gid)
+    os.setuid(owner.st_uid)

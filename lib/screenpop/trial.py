@@ -1,0 +1,78 @@
+"""`screen-pop test`: a pop that goes the whole way, as a call's does, and reports each step."""
+
+from __future__ import annotations
+
+import select
+import time
+from typing import Any
+
+from . import config, doorbell
+from .answer import Answers
+from .call import Call, clean
+from .outbox import Outbox
+
+PATIENCE = 60.0  # seconds for the server's confirmation: as long as the sign-in's steps may take
+RECEIPT_PATIENCE = 3.0  # seconds for the recipient's client
+
+
+def run(path: str, number: str, name: str) -> int:
+    """Queue a call, ring, and print what the sender says. Returns the exit status: 0 when the server took the pop."""
+    try:
+        to = config.load(config.path_from_environment()).to
+    except config.ConfigError as error:
+        for complaint in error.complaints:
+            print(f"PROBLEM  {complaint}")
+        return 1
+    outbox = Outbox(path)
+    call = Call.new(number=clean(number), name=clean(name), extension="test", receipt=True)
+    began = time.monotonic()
+    try:
+        outbox.make()
+        answers = Answers(outbox, call)
+    except OSError as error:
+        print(f"PROBLEM  {error.filename}: {error.strerror}; screen-pop check says more")
+        return 1
+    try:
+        outbox.put(call)
+        _say("outbox", (time.monotonic() - began) * 1000, call.id)
+        doorbell.ring(path)
+        return _report(answers, began, len(to))
+    except OSError as error:
+        print(f"PROBLEM  {error.filename}: {error.strerror}; screen-pop check says more")
+        return 1
+    finally:
+        answers.close()
+
+
+def _say(step: str, milliseconds: float, detail: str) -> None:
+    print(f"{step:15}{milliseconds:8.1f} ms  {detail}", flush=True)
+
+
+def _report(answers: Answers, began: float, recipients: int) -> int:
+    end, confirmed_at, receipts = began + PATIENCE, 0.0, 0
+    while receipts < recipients and select.select([answers], [], [], max(0.0, end - time.monotonic()))[0]:
+        for answer in answers.read():
+            now = time.monotonic()
+            if "step" in answer:
+                _say(answer["step"], answer["ms"], answer["detail"])
+            elif "receipt" in answer:
+                receipts += 1
+                _say("receipt", (now - confirmed_at) * 1000 if confirmed_at else 0.0, f"{answer['receipt']} has it")
+            elif answer["status"] == "DELIVERED":
+                confirmed_at, end = now, now + RECEIPT_PATIENCE
+                _say("in all", (now - began) * 1000, f"DELIVERED {answer.get('reason', '')}")
+            else:
+                print(_problem(answer))
+                return 1
+    if not confirmed_at:
+        print(f"PROBLEM  the sender says nothing for {PATIENCE:.0f} s; its log says more")
+        return 1
+    if receipts < recipients:
+        print("no receipt      the recipient's client is offline, or doesn't confirm messages (XEP-0184)")
+    return 0
+
+
+def _problem(answer: dict[str, Any]) -> str:
+    if answer["status"] == "FAILED":
+        return f"PROBLEM  not delivered: {answer['reason']}"
+    return f"PROBLEM  not sent yet; it waits in the outbox and is tried again: {answer['reason']}"

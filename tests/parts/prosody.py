@@ -1,0 +1,140 @@
+"""A Prosody of the tests' own: private configuration, data and log, loopback ports, an ordinary user.
+
+The machine's Prosody is used if it has one, without touching its configuration or service; if it has none, the
+distribution's package is unpacked into a folder and run from there. Prosody 0.11, 0.12 and 13.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from parts import debs
+from parts.certificates import Certificate
+from parts.server import LOOPBACK, Server, free_port
+
+ACCOUNTS = {"pbx": "pbx's secret", "alice": "alice's secret"}
+MECHANISMS = ("PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "DIGEST-MD5")
+
+
+class Prosody(Server):
+    """`mechanisms`: the SASL mechanisms to offer, instead of Prosody's default (SCRAM-SHA-1 and PLAIN, hashed storage).
+
+    `extra` is added to the configuration of the virtual host.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        certificate: Certificate,
+        domain: str = "screenpop.test",
+        accounts: dict[str, str] = ACCOUNTS,
+        mechanisms: Sequence[str] | None = None,
+        direct_tls: bool = False,
+        offline: bool = False,
+        debug: bool = False,
+        extra: str = "",
+    ) -> None:
+        super().__init__(folder, certificate, domain, accounts)
+        self.direct_tls_port = free_port() if direct_tls else None
+        self._program = _program(folder)
+        self._log_file = folder / "prosody.log"
+        self._config_file = folder / "prosody.cfg.lua"
+        self._config_file.write_text(self._configuration(mechanisms, offline, debug, extra))
+        self._write_accounts()
+
+    def command(self) -> list[str]:
+        return [*self._program.command(self.folder), "--config", str(self._config_file)]
+
+    def environment(self) -> dict[str, str]:
+        return {**super().environment(), **self._program.environment()}
+
+    def log(self) -> str:
+        return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
+
+    def sign_ins(self, user: str) -> int:
+        return len(re.findall(rf"Authenticated as {re.escape(self.jid(user))}\b", self.log()))
+
+    def _configuration(self, mechanisms: Sequence[str] | None, offline: bool, debug: bool, extra: str) -> str:
+        direct_tls_ports = f"{{ {self.direct_tls_port or ''} }}"
+        refused = [] if mechanisms is None else [name for name in MECHANISMS if name not in mechanisms]
+        return f"""\
+interfaces = {{ "{LOOPBACK}" }}
+c2s_ports = {{ {self.port} }}
+c2s_direct_tls_ports = {direct_tls_ports}
+legacy_ssl_ports = {direct_tls_ports} -- its name in 0.11
+daemonize = false
+certificates = "{self.folder}"
+pidfile = "{self.folder}/prosody.pid"
+data_path = "{self.folder}/data"
+log = {{ {{ levels = {{ min = "{"debug" if debug else "info"}" }}, to = "file", filename = "{self._log_file}" }} }}
+modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "carbons", "posix" }}
+modules_disabled = {{ "s2s"{"" if offline else ', "offline"'} }}
+c2s_require_encryption = true
+ssl = {{ certificate = "{self.cert_file}", key = "{self.key_file}" }}
+-- internal_plain can offer SCRAM with any hash; internal_hashed, the default of Prosody, only with one
+authentication = "{"internal_hashed" if mechanisms is None else "internal_plain"}"
+disable_sasl_mechanisms = {{ {", ".join(f'"{name}"' for name in refused or ["DIGEST-MD5"])} }}
+
+VirtualHost "{self.domain}"
+{extra}
+"""
+
+    def _write_accounts(self) -> None:
+        """Prosody's own storage; internal_hashed replaces the password by its hash when it first needs it."""
+        folder = self.folder / "data" / _encoded(self.domain) / "accounts"
+        folder.mkdir(parents=True, exist_ok=True)
+        for user, password in self.accounts.items():
+            quoted = password.replace("\\", "\\\\").replace('"', '\\"')
+            (folder / f"{_encoded(user)}.dat").write_text(f'return {{ ["password"] = "{quoted}" }};\n')
+
+
+def _encoded(name: str) -> str:
+    """As util/datamanager.lua writes file names."""
+    return re.sub(r"[^A-Za-z0-9]", lambda other: f"%{ord(other[0]):02x}", name)
+
+
+class _Installed:
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def command(self, folder: Path) -> list[str]:
+        return [self._path]
+
+    def environment(self) -> dict[str, str]:
+        return {}
+
+
+class _Unpacked:
+    """Prosody is Lua: a launcher that names the folder of its sources, an interpreter, and libraries in C."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._launcher = (root / "usr/bin/prosody").read_text()
+        self._lua = re.findall(r"lua[0-9.]+", self._launcher.splitlines()[0])[0]
+
+    def command(self, folder: Path) -> list[str]:
+        launcher = folder / "prosody"
+        launcher.write_text(self._launcher.replace("/usr/lib/prosody", f"{self._root}/usr/lib/prosody"))
+        lua = self._root / "usr/bin" / self._lua
+        return [str(lua) if lua.exists() else self._lua, str(launcher)]
+
+    def environment(self) -> dict[str, str]:
+        version = self._lua[len("lua") :]
+        share = f"{self._root}/usr/share/lua/{version}"
+        libraries = [str(path) for path in (*self._root.glob("usr/lib/*-linux-*"), *self._root.glob("lib/*-linux-*"))]
+        return {
+            "LUA_PATH": f"{share}/?.lua;{share}/?/init.lua;;",
+            "LUA_CPATH": "".join(f"{path}/lua/{version}/?.so;" for path in libraries) + ";",
+            "LD_LIBRARY_PATH": ":".join(libraries),
+        }
+
+
+def _program(folder: Path) -> _Installed | _Unpacked:
+    installed = shutil.which("prosody")
+    if installed:
+        return _Installed(installed)
+    return _Unpacked(debs.fetch("prosody", Path(os.environ.get("SCREEN_POP_CACHE", folder), "prosody-unpacked")))

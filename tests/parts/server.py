@@ -1,0 +1,132 @@
+"""What the real XMPP servers of the tests have in common: a process of its own, on loopback ports of its own."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from parts.certificates import Certificate
+
+S = TypeVar("S", bound="Server")
+
+LOOPBACK = "127.0.0.1"
+STARTED_WITHIN = 30.0
+STOPPED_WITHIN = 10.0
+
+
+class Server:
+    """Started on entering, stopped on leaving; `stop()` and `start()` in between are a restart on the same ports."""
+
+    def __init__(self, folder: Path, certificate: Certificate, domain: str, accounts: dict[str, str]) -> None:
+        self.folder = folder
+        self.domain = domain
+        self.accounts = accounts
+        self.ca_file = certificate.ca_file
+        self.host = LOOPBACK
+        self.port = free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        # A copy, because the original may lie where the server's user can't look.
+        self.cert_file = Path(shutil.copy(certificate.cert_file, folder / "cert.pem"))
+        self.key_file = Path(shutil.copy(certificate.key_file, folder / "key.pem"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def environment(self) -> dict[str, str]:
+        return dict(os.environ)
+
+    def start(self) -> None:
+        give_to_ordinary_user(self.folder)
+        with (self.folder / "output").open("ab") as output:
+            self._process = subprocess.Popen(
+                self.command(),
+                cwd=self.folder,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                **as_ordinary_user(),
+            )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_until_ready(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + STARTED_WITHIN
+        while True:
+            with suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
+                return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{type(self).__name__} did not start:\n{self.output()}{self.log()}")
+            time.sleep(0.01)  # a port that isn't open yet gives nothing to wait for
+
+    def stop(self) -> None:
+        """As an administrator does it: the sessions are told, then the process ends."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOPPED_WITHIN)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def kill(self) -> None:
+        """As a power cut does it: nobody is told."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+
+    def output(self) -> str:
+        return (self.folder / "output").read_text(errors="replace")
+
+    def log(self) -> str:
+        raise NotImplementedError
+
+    def jid(self, user: str) -> str:
+        return f"{user}@{self.domain}"
+
+    def __enter__(self: S) -> S:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def as_ordinary_user() -> dict[str, Any]:
+    """For Popen: XMPP servers refuse to run as root, and are right."""
+    if os.geteuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
+def give_to_ordinary_user(folder: Path) -> None:
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
