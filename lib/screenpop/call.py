@@ -1,20 +1,21 @@
 """What is known of one call, and the one place where what strangers wrote becomes plain text.
 
-This is imported while a caller waits: nothing here may import more than `re`, which pyst2 brings along anyway.
+This is imported while a caller waits.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import time
 
 EVENTS = ("ringing", "answered", "missed", "ended")
 
-# XML 1.0 forbids most control characters, surrogates and two noncharacters (section 2.2). Line and paragraph separators
-# would forge a log line. Bidirectional controls would show a number backwards (Unicode TR 36, section 2.5).
-_SPACE = re.compile("[\\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_FORBIDDEN = re.compile("[\ud800-\udfff\ufffe\uffff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# XML 1.0 section 2.2 forbids control characters (a line end would forge a log line, too) and two noncharacters.
+# Bidirectional controls would show a number backwards (Unicode TR 36, section 2.5).
+_TO_BE_CLEANED = {
+    **dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " "),
+    **dict.fromkeys((0xFFFE, 0xFFFF, 0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))),
+}
 
 
 def decode(raw: bytes) -> str:
@@ -22,15 +23,18 @@ def decode(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.reason == "unexpected end of data":  # a name that was cut within its last character
-            return raw[: error.start].decode("utf-8")
+        head, tail = raw[: error.start], raw[error.start :]
+        # A name that was cut within its last character? "René" in Latin-1 looks the same, "RenÃ" is nobody's name.
+        if error.reason == "unexpected end of data" and (len(tail) > 1 or tail in b"\xc2\xc3" or not head.isascii()):
+            return head.decode("utf-8")
         return raw.decode("latin-1")
 
 
 def clean(value: str | bytes, limit: int = 128) -> str:
     """One line of text that XML 1.0 allows, at most `limit` characters long."""
     text = decode(value) if isinstance(value, bytes) else value
-    text = _SPACE.sub(" ", _FORBIDDEN.sub("", text)).strip()
+    text = text.encode("utf-8", "ignore").decode()  # without lone surrogates
+    text = " ".join(text.translate(_TO_BE_CLEANED).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -79,8 +83,8 @@ class Call:
                 kind = (list, tuple) if field == "delivered" else (int, float) if field == "time" else type(default)
                 if not isinstance(record[field], kind):
                     raise ValueError(f"{field} is not {type(default).__name__}")
-                known[field] = record[field]
-        if not known.get("id") or not known.get("time"):
+                known[field] = clean(record[field], limit=8192) if isinstance(default, str) else record[field]
+        if not known.get("id") or not 0 < known.get("time", 0) < 2**33:
             raise ValueError("no id or no time in it")
         return cls(**known)
 

@@ -46,11 +46,12 @@ def _outbox(path: str) -> bool:
     outbox = Outbox(path)
     me = pwd.getpwuid(os.geteuid()).pw_name
     try:
-        outbox.make()
         state = os.stat(path)
+        outbox.make()
         waiting, failed = len(outbox.waiting()), len(os.listdir(f"{path}/failed"))
     except OSError as error:
-        return _say(False, "outbox", f"{error.filename}: {error.strerror}; as root: install -d -o {me} -m 0700 {path}")
+        advice = f"as root: install -d -o {me} -g {me} -m 0700 {path}"
+        return _say(False, "outbox", f"{error.filename}: {error.strerror}; {advice}")
     found = f"{path}: {_owner_and_mode(state)}, {waiting} waiting, {failed} failed"
     if not all(os.access(f"{path}/{folder}", os.W_OK | os.X_OK) for folder in ("", *FOLDERS)):
         return _say(False, "outbox", f"{found}: {me} can't write to it; chown -R {me} {path}")

@@ -42,10 +42,12 @@ def act_as_owner(outbox: Path) -> None:
     """As root, become the owner of the outbox: Asterisk's user couldn't remove root's files. Raises OSError."""
     if os.geteuid() != 0:
         return
-    there = next(folder for folder in (outbox, *outbox.parents) if folder.exists())
-    owner = there.stat()
-    if owner.st_uid == 0:
-        return
-    os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
-    os.setgid(owner.st_gid)
-    os.setuid(owner.st_uid)
+    try:
+        owner = pwd.getpwuid(outbox.stat().st_uid)
+    except FileNotFoundError as error:
+        raise OSError(f"{outbox} isn't there yet; install -d -o asterisk -g asterisk -m 0700 {outbox}") from error
+    except KeyError as error:
+        raise OSError(f"{outbox} belongs to a user that isn't there; chown -R asterisk: {outbox}") from error
+    os.initgroups(owner.pw_name, owner.pw_gid)
+    os.setgid(owner.pw_gid)
+    os.setuid(owner.pw_uid)

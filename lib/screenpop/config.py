@@ -9,7 +9,7 @@ import errno
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from . import jid, message
 def path_from_environment() -> Path:
     """`$SCREEN_POP_CONF`, or `screen_pop.conf` in Asterisk's configuration directory."""
     folder = os.environ.get("AST_CONFIG_DIR") or "/etc/asterisk"
-    return Path(os.environ.get("SCREEN_POP_CONF") or f"{folder}/screen_pop.conf")
+    return Path(os.environ.get("SCREEN_POP_CONF") or f"{folder}/screen_pop.conf").absolute()
 
 
 class ConfigError(Exception):
@@ -36,7 +36,7 @@ class Config:
 
     path: Path
     jid: jid.JID
-    password: str
+    password: str = field(repr=False)
     password_file: Path | None
     servers: tuple[tuple[str, int], ...]  # host and port; empty: the domain's SRV records
     ca_file: Path | None
@@ -101,6 +101,12 @@ def _country(text: str) -> str:
     return text
 
 
+def _path(text: str) -> Path:
+    if not text.startswith("/"):
+        raise ValueError(f"{text!r} should be a whole path, such as /etc/asterisk/{text}")
+    return Path(text)
+
+
 def _template(text: str) -> str:
     unknown = set(message.PLACEHOLDER.findall(text)) - set(message.PLACEHOLDERS)
     if unknown:
@@ -113,16 +119,16 @@ _OPTIONS: dict[tuple[str, str], tuple[Callable[[str], Any], Any]] = {
     # section, option: (how to read it, its default)
     ("xmpp", "jid"): (_account, None),
     ("xmpp", "password"): (str, ""),
-    ("xmpp", "password_file"): (Path, None),
+    ("xmpp", "password_file"): (_path, None),
     ("xmpp", "server"): (_servers, ()),
-    ("xmpp", "ca_file"): (Path, None),
+    ("xmpp", "ca_file"): (_path, None),
     ("pop", "to"): (_recipients, None),
     ("pop", "message"): (_template, message.DEFAULT),
     ("pop", "country"): (_country, "US"),
     ("pop", "late_after"): (_seconds, 30.0),
     ("pop", "give_up_after"): (_seconds, 86400.0),
     ("pop", "linger"): (_seconds, 300.0),
-    ("log", "file"): (Path, None),
+    ("log", "file"): (_path, None),
 }
 
 
@@ -136,6 +142,7 @@ def load(path: Path) -> Config:
     lines: dict[tuple[str, str], int] = {}
     values = {option: default for option, (_, default) in _OPTIONS.items()}
 
+    before = _signature([path])
     for number, section, name, text in _parse(path, complaints):
         option = (section, name)
         where = f"{path}:{number}:"
@@ -187,7 +194,7 @@ def load(path: Path) -> Config:
         give_up_after=values["pop", "give_up_after"],
         linger=values["pop", "linger"],
         log_file=values["log", "file"] or default_log_file(),
-        read_from=_signature(filter(None, (path, password_file, ca_file))),
+        read_from=before + _signature(filter(None, (password_file, ca_file))),
     )
 
 
@@ -205,8 +212,8 @@ def _parse(path: Path, complaints: list[str]) -> list[tuple[int, str, str, str]]
         line = error.object[: error.start].count(b"\n") + 1
         raise ConfigError([f"{path}:{line}: not UTF-8: save the file in that encoding"]) from error
     section, settings = "", []
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = re.sub(r"(^|\s);.*", "", raw).strip()  # a ; within a word is part of it: passwords have them
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = re.sub(r"(^|\s);.*", "", raw).strip()  # a ; within a word is part of it
         if not line:
             continue
         if heading := re.fullmatch(r"\[\s*(\w+)\s*\]", line):
@@ -214,7 +221,12 @@ def _parse(path: Path, complaints: list[str]) -> list[tuple[int, str, str, str]]
             if section not in _SECTIONS:
                 complaints.append(f"{path}:{number}: no section [{section}] is known; there are {_listed(_SECTIONS)}")
         elif setting := re.fullmatch(r"(\w+)\s*=>?\s*(.*)", line):
-            if not section:
+            if setting[1].lower() == "password" and line != raw.strip():
+                complaints.append(
+                    f"{path}:{number}: password: a ; behind a blank begins a comment; put the comment into a line of its"
+                    " own, or such a password into password_file"
+                )
+            elif not section:
                 complaints.append(f"{path}:{number}: {setting[1]} stands before the first section, such as [xmpp]")
             elif section in _SECTIONS:
                 settings.append((number, section, setting[1].lower(), setting[2]))
@@ -223,7 +235,7 @@ def _parse(path: Path, complaints: list[str]) -> list[tuple[int, str, str, str]]
     return settings
 
 
-_SECTIONS = tuple(dict.fromkeys(f"{section}" for section, _ in _OPTIONS))
+_SECTIONS = tuple(dict.fromkeys(section for section, _ in _OPTIONS))
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -1,14 +1,15 @@
-"""Delivery: a batch of calls becomes messages, and each of them comes to one of three ends.
+"""Delivery: calls become messages, and each of these comes to one of three ends.
 
 The server has taken it; it came back and never will be taken (then the call goes to failed/ with the reason); or not yet.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from . import jid, message, routes, stanza
@@ -17,7 +18,8 @@ from .config import Config
 from .log import Log
 from .session import Session
 
-REMEMBERED = 2000  # pops whose bounce from a remote domain may still come
+UNCONFIRMED = 50  # messages that share one confirmation; servers throttle (Prosody's default: 10 kB a second)
+REMEMBERED = 2000  # messages whose bounce from a remote domain may still come
 
 
 class Box(Protocol):
@@ -28,6 +30,7 @@ class Box(Protocol):
     def put(self, call: Call) -> None: ...
     def remove(self, call: Call) -> None: ...
     def fail(self, call: Call) -> None: ...
+    def is_waiting(self, call: Call) -> bool: ...
     def reject(self, name: str, reason: str) -> None: ...
     def tell(self, call: Call, **answer: object) -> None: ...
     def resource(self) -> str: ...
@@ -39,74 +42,99 @@ class Delivery:
     def __init__(self, box: Box, log: Log) -> None:
         self.box, self.log = box, log
         self.session: Session | None = None
-        self.batch: Sequence[Call] = ()
-        self.step_began = 0.0
-        self.sent: OrderedDict[str, tuple[Call, str]] = OrderedDict()  # stanza id: the call, and the recipient
+        self.calls: dict[str, Call] = {}  # by id: those in the outbox of which something has been sent
+        self.sent: OrderedDict[str, tuple[Call, str]] = OrderedDict()  # by stanza id: the call, and the recipient
         self.unconfirmed: set[str] = set()  # stanza ids
-        self.bounced: dict[str, tuple[str, str]] = {}  # stanza id of the batch: the error's type, and the reason
+        self.refused: dict[str, str] = {}  # by call id: why it is to be tried again
+        self.tested: list[Call] = []  # calls of which somebody wants to know each step
+        self.step_began = 0.0
 
-    def deliver(self, calls: Sequence[Call], config: Config) -> str:
-        """Send a batch. Returns why some of it is still to be tried, or "". Raises Trouble: then none of it was sent,
-        or it isn't known what was; its stanza ids stay the same.
+    def deliver(self, calls: Sequence[Call], config: Config) -> dict[str, str]:
+        """Send these calls. Returns, by call id, why some are to be tried again.
+
+        Raises Trouble: then it isn't known which of the last messages the server has taken. Their ids stay the same.
         """
-        self.batch, self.step_began = calls, time.monotonic()
-        for call in calls:
-            self._step_of(call, "sender", (time.time() - call.time) * 1000, f"process {os.getpid()}")
+        calls = [self.calls.setdefault(call.id, call) for call in calls]  # what we know is newer than what is written
+        self.tested = [call for call in calls if call.receipt]
+        for call in self.tested:
+            self.box.tell(call, step="sender", ms=round((time.time() - call.time) * 1000, 1), detail=f"process {os.getpid()}")
+        self.step_began = time.monotonic()
         if not self.session:
             self.session = Session(config, self.box.resource(), self._on_step, self._on_error, self._on_receipt)
-        self.bounced.clear()
-        self.unconfirmed.clear()
-        attempts = [(call, self._send(self.session, call, config)) for call in calls]
-        self.session.confirm()
-        self._on_step("message", "confirmed by the server")
-        self.unconfirmed.clear()
-        return next(filter(None, [self._settle(call, recipients) for call, recipients in attempts]), "")
+        self.refused.clear()
+        messages: list[tuple[Call, str]] = []
+        for call in calls:
+            outstanding = self._outstanding(call, config)
+            messages += [(call, to) for to in outstanding]
+            if not outstanding:
+                self._settle(call)
+        for first in range(0, len(messages), UNCONFIRMED):
+            after = first + UNCONFIRMED
+            self._send(self.session, messages[first:after], config)
+            unfinished = messages[after][0] if after < len(messages) else None
+            for call in dict.fromkeys(call for call, _ in messages[first:after]):
+                if call is not unfinished:
+                    self._settle(call)
+        return dict(self.refused)
 
-    def _send(self, session: Session, call: Call, config: Config) -> list[str]:
-        """Send one call's messages; returns to whom."""
+    def _outstanding(self, call: Call, config: Config) -> list[str]:
         recipients, wrong = routes.recipients(call, config.to)
-        call.failed = {**call.failed, **wrong}
-        outstanding = [to for to in recipients if to not in call.delivered and to not in call.failed]
+        for to in wrong.keys() - call.failed.keys():
+            self._failed(call, to, wrong[to])
+        return [to for to in recipients if to not in call.delivered and to not in call.failed]
+
+    def _send(self, session: Session, messages: Sequence[tuple[Call, str]], config: Config) -> None:
+        """Send some messages and take down what became of them."""
+        self.unconfirmed.clear()
         now = time.time()
-        text = message.text(call, config.message, config.late_after, now)
-        for to in outstanding:
+        for call, to in messages:
             stanza_id = stanza.stanza_id(call, to)
             self.sent[stanza_id] = (call, to)
             self.unconfirmed.add(stanza_id)
+            text = message.text(call, config.message, config.late_after, now)
             session.send(stanza.pop(call, to, text, message.is_late(call, config.late_after, now)))
-        while len(self.sent) > max(REMEMBERED, len(self.unconfirmed)):
-            self.sent.popitem(last=False)
-        return outstanding
-
-    def _settle(self, call: Call, recipients: Iterable[str]) -> str:
-        """Take down what became of one call's messages. Returns why one of them is to be tried again, or ""."""
-        again = ""
-        for to in recipients:
-            kind, reason = self.bounced.get(stanza.stanza_id(call, to), ("", ""))
-            if kind == "wait":  # RFC 6120 section 8.3.2: the one type that says to try again
-                again = f"{to}: {reason}"
-            elif kind:
-                call.failed = {**call.failed, to: reason}
-            else:
+        session.confirm()
+        self._on_step("message", "confirmed by the server")
+        for call, to in messages:
+            if stanza.stanza_id(call, to) in self.unconfirmed:  # it didn't come back
                 call.delivered = [*call.delivered, to]
                 self.log.pop(call.id, to, "delivered", call.time)
-        if again:
-            self.box.put(call)
-            self.box.tell(call, status="QUEUED", reason=again)
-        elif call.failed:
-            self.fail(call)
-        else:
-            self.box.remove(call)
-            self.box.tell(call, status="DELIVERED")
-        return again
+        self.unconfirmed.clear()
+        while len(self.sent) > REMEMBERED:
+            self.sent.popitem(last=False)
 
-    def fail(self, call: Call) -> None:
-        """Give a call up for the recipients in `call.failed`."""
-        self.box.fail(call)
-        for to, reason in call.failed.items():
-            self.log.pop(call.id, to, f"failed: {reason}", call.time)
-        reasons = ", ".join(f"{to}: {reason}" for to, reason in call.failed.items())
-        self.box.tell(call, status="DELIVERED" if call.delivered else "FAILED", reason=reasons)
+    def _settle(self, call: Call) -> None:
+        """Write down what became of a call. What can't be written is known here, so nothing is sent twice."""
+        try:
+            if call.id in self.refused:
+                self.box.put(call)
+                return
+            if call.failed:
+                self.box.fail(call)
+            else:
+                self.box.remove(call)
+        except OSError as error:
+            self.refused[call.id] = f"{error.filename}: {error.strerror}"
+            return
+        del self.calls[call.id]
+        if call.failed:
+            reasons = ", ".join(f"{to}: {reason}" for to, reason in call.failed.items())
+            self.box.tell(call, status="DELIVERED" if call.delivered else "FAILED", reason=reasons)
+        else:
+            self.box.tell(call, status="DELIVERED")
+
+    def give_up(self, call: Call, config: Config, reason: str) -> None:
+        """Stop trying to reach those recipients that have not been."""
+        call = self.calls.setdefault(call.id, call)
+        self.refused.pop(call.id, None)
+        for to in self._outstanding(call, config):
+            self._failed(call, to, reason)
+        self._settle(call)
+
+    def _failed(self, call: Call, to: str, reason: str) -> None:
+        call.failed = {**call.failed, to: reason}
+        call.delivered = [other for other in call.delivered if other != to]
+        self.log.pop(call.id, to, f"failed: {reason}", call.time)
 
     def process(self) -> None:
         """Handle what the server sends in between. Raises Trouble."""
@@ -120,37 +148,39 @@ class Delivery:
 
     def _on_step(self, step: str, detail: str) -> None:
         now = time.monotonic()
-        for call in self.batch:
-            self._step_of(call, step, (now - self.step_began) * 1000, detail)
+        for call in self.tested:
+            self.box.tell(call, step=step, ms=round((now - self.step_began) * 1000, 1), detail=detail)
         self.step_began = now
 
-    def _step_of(self, call: Call, step: str, milliseconds: float, detail: str) -> None:
-        if call.receipt:  # somebody is testing
-            self.box.tell(call, step=step, ms=round(milliseconds, 1), detail=detail)
-
     def _on_error(self, stanza_id: str, sender: str, kind: str, reason: str) -> None:
+        """A message came back: before its confirmation, or later from a remote domain. RFC 6120 section 8.3.2: `wait` is
+        the one type that says to try again.
+        """
         call, to = self.sent.get(stanza_id, (None, ""))
-        if not call or not _speaks_for(sender, to):
+        if not call or not self._speaks_for(sender, to):
             return
         reason = clean(reason, limit=300)
         if stanza_id in self.unconfirmed:
-            self.bounced[stanza_id] = (kind, reason)
-        else:  # the server had taken it; a remote one gave it back
-            del self.sent[stanza_id]
-            call.delivered = [other for other in call.delivered if other != to]
-            call.failed = {to: reason}
-            self.fail(call)
+            self.unconfirmed.discard(stanza_id)
+            if kind == "wait":
+                self.refused[call.id] = f"{to}: {reason}"
+            else:
+                self._failed(call, to, reason)
+        elif to in call.delivered:
+            self._failed(call, to, reason)
+            if call.id not in self.calls:  # nothing else of it is under way
+                with contextlib.suppress(OSError):  # the log has it
+                    self.box.fail(call)
 
     def _on_receipt(self, stanza_id: str, sender: str) -> None:
         call, to = self.sent.get(stanza_id, (None, ""))
-        if call and _speaks_for(sender, to):
+        if call and jid.same_account(sender, to):
             self.box.tell(call, receipt=clean(sender, limit=1024))
 
-
-def _speaks_for(sender: str, recipient: str) -> bool:
-    """Whether an answer is the recipient's own, or its server's: nobody else may say what became of a message."""
-    try:
-        by, to = jid.parse(sender), jid.parse(recipient)
-    except ValueError:
-        return False
-    return by.domain == to.domain and by.local in ("", to.local)
+    def _speaks_for(self, sender: str, recipient: str) -> bool:
+        """Whether an error is the recipient's, its server's, or our own server's: nobody else may say what became of a
+        message. Without a sender it is our account's (RFC 6120 section 8.1.2.1).
+        """
+        assert self.session  # noqa: S101 - it is the one that calls
+        own = self.session.config.jid
+        return sender in ("", own.domain, str(own)) or jid.same_account(sender, recipient) or sender == jid.domain(recipient)

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import signal
+import stat
 import sys
 import time
 
@@ -22,22 +23,23 @@ def ring(outbox: str) -> None:
     for _ in range(PATIENCE):
         if _press(outbox):
             return
-        lock = _lock(outbox, os.O_NONBLOCK)
+        lock = _lock(outbox)
         if lock is not None:
             try:
                 bell = _listen(outbox)
                 try:
-                    start_sender(["screenpop.sender", str(lock), str(bell)], keep=(lock, bell))
+                    start_sender(str(lock), str(bell), keep=(lock, bell))
                 finally:
                     os.close(bell)
             finally:
                 os.close(lock)
             return
         time.sleep(0.001)
-    start_sender(["screenpop.sender"])  # it waits for the lock, and looks into the outbox when it has it
+    start_sender()  # it waits until it gets the lock, or somebody else hears the bell
 
 
 def _press(outbox: str) -> bool:
+    """Ring, if somebody listens."""
     try:
         bell = os.open(f"{outbox}/doorbell", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -45,8 +47,11 @@ def _press(outbox: str) -> bool:
             return False
         raise
     try:
+        if not stat.S_ISFIFO(os.fstat(bell).st_mode):
+            os.unlink(f"{outbox}/doorbell")  # somebody's file, that would take each ring in silence
+            return False
         os.write(bell, b"\n")
-    except BlockingIOError:  # it has been rung 65,536 times and not been read: that will do
+    except BlockingIOError:  # it has been rung 65,536 times and not been heard: that will do
         pass
     except BrokenPipeError:
         return False
@@ -55,11 +60,11 @@ def _press(outbox: str) -> bool:
     return True
 
 
-def _lock(outbox: str, flags: int) -> int | None:
-    """The lock of the outbox, or None when somebody else has it and `flags` has O_NONBLOCK."""
+def _lock(outbox: str) -> int | None:
+    """The lock of the outbox, or None when somebody else has it."""
     lock = os.open(f"{outbox}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | (fcntl.LOCK_NB if flags & os.O_NONBLOCK else 0))
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         return None
@@ -75,20 +80,23 @@ def _listen(outbox: str) -> int:
     return os.open(f"{outbox}/doorbell", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def start_sender(module: list[str], keep: tuple[int, ...] = (), stdin: int | None = None) -> int:
+# Not `python -m`: that would first look for modules in the working directory, which may be anybody's (/tmp).
+_RUN = "import sys; sys.path[0] = sys.argv[1]; from screenpop import process; process.main(sys.argv[3:])"
+
+
+def start_sender(*arguments: str, keep: tuple[int, ...] = (), stdin: int | None = None) -> int:
     """Start a sender, detached: Asterisk waits for whoever has the script's stdout and may signal its process group.
 
-    `module`: what goes behind `python -m`; `keep`: descriptors that it gets. Returns its process id. Raises OSError.
+    `arguments`: see process.py; `keep`: descriptors that it gets. Returns its process id. Raises OSError.
     """
     library = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    path = os.environ.get("PYTHONPATH")
     for descriptor in keep:
         os.set_inheritable(descriptor, True)
     first = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0) if stdin is None else (os.POSIX_SPAWN_DUP2, stdin, 0)
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-m", *module],
-        {**os.environ, "PYTHONPATH": library if not path else f"{library}{os.pathsep}{path}"},
+        [sys.executable, "-c", _RUN, library, "screenpop.sender", *arguments],  # with a name for `ps`
+        os.environ,
         file_actions=[
             first,
             (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
@@ -103,11 +111,17 @@ def start_sender(module: list[str], keep: tuple[int, ...] = (), stdin: int | Non
 class Doorbell:
     """The sender's side."""
 
-    def __init__(self, outbox: str, lock: int | None = None, bell: int | None = None) -> None:
-        """Take the lock, waiting for a sender that is leaving, unless a door left both to us."""
-        self.outbox = outbox
-        self.lock = _lock(outbox, 0) if lock is None else lock
-        self.bell = _listen(outbox) if bell is None else bell
+    def __init__(self, outbox: str, lock: int, bell: int) -> None:
+        self.outbox, self.lock, self.bell = outbox, lock, bell
+
+    @classmethod
+    def take(cls, outbox: str) -> Doorbell | None:
+        """Take the lock, waiting for a sender that is leaving. None when another sender has heard the bell instead."""
+        while (lock := _lock(outbox)) is None:
+            if _press(outbox):
+                return None
+            time.sleep(0.01)
+        return cls(outbox, lock, _listen(outbox))
 
     def fileno(self) -> int:
         return self.bell

@@ -5,44 +5,51 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 
 from .call import Call
-from .doorbell import start_sender
+from .doorbell import ring, start_sender
+from .outbox import Outbox
 
-PATIENCE = 2.0  # seconds for which a door waits until the sender has taken the call
+LIFE = 300.0  # seconds for which such a sender tries, each with one call in its memory
 
 
 def hand_over(call: Call) -> None:
-    """Give the call to a sender that keeps it in memory. Raises OSError when none has taken it."""
+    """Give the call to a sender that keeps it in memory. Raises OSError when none can be started."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        start_sender(["screenpop.sender", "--handed"], stdin=theirs.fileno())
-        theirs.close()
-        ours.settimeout(PATIENCE)
-        ours.sendall(json.dumps(call.record()).encode() + b"\n")
-        if not ours.recv(1):
-            raise OSError("the sender ended at once")
+        ours.sendall(json.dumps(call.record()).encode())  # the socket keeps it until it is read
+        start_sender("--handed", stdin=theirs.fileno())
 
 
 def take() -> Call:
     """The sender's side, on its standard input. Raises ValueError or OSError."""
-    with socket.socket(fileno=os.dup(0)) as door, door.makefile("rb") as lines:
-        call = Call.from_record(json.loads(lines.readline()))
-        door.sendall(b"\n")
-        return call
+    with open(0, "rb") as record:
+        call = Call.from_record(json.loads(record.read()))
+    os.open(os.devnull, os.O_RDONLY)  # in its place
+    return call
 
 
 class Memory:
-    """Stands in for the outbox of a sender that got its call handed over. What it can't send, only the log will tell."""
+    """Stands in for the outbox of a sender that got its call handed over, and gives it back as soon as that is possible.
 
-    def __init__(self, call: Call) -> None:
+    What it can't send, only the log tells.
+    """
+
+    def __init__(self, call: Call, outbox: str) -> None:
         self.call: Call | None = call
+        self.outbox = Outbox(outbox)
+        self.end = time.monotonic() + LIFE
 
     def waiting(self) -> list[str]:
         return [self.call.id] if self.call else []
 
+    def is_waiting(self, call: Call) -> bool:
+        return self.call is not None
+
     def read(self, name: str) -> Call:
-        assert self.call  # noqa: S101 - waiting() has just named it
+        if not self.call:
+            raise FileNotFoundError(name)
         return self.call
 
     def put(self, call: Call) -> None:
@@ -58,7 +65,15 @@ class Memory:
         self.call = None
 
     def tell(self, call: Call, **answer: object) -> None:
-        """Nobody waits: the door has said what happened."""
+        """Nobody waits; but with what can't be sent yet the outbox is tried again."""
+        if answer.get("status") == "QUEUED":
+            try:
+                self.outbox.put(call)
+                ring(self.outbox.path)
+            except OSError:
+                if time.monotonic() < self.end:
+                    return
+            self.call = None
 
     def resource(self) -> str:
         return f"screen-pop-{os.urandom(4).hex()}"

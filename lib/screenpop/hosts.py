@@ -46,15 +46,19 @@ def find(domain: str, servers: Iterable[tuple[str, int]]) -> list[Host]:
 def look_up(domain: str) -> list[Record]:
     """Both kinds of SRV record; a target of "." (no such service here) is a host without a name.
 
-    None when there are none, or nobody answers: then the domain itself is worth a try (RFC 6120 section 3.2.2).
+    An empty list when there are none, or nobody answers: then the domain itself is worth a try (RFC 6120 section 3.2.2).
     """
     import dns.exception  # 40 ms, and not needed where [xmpp] server is set
     import dns.resolver
 
-    records = []
+    records: list[Record] = []
+    try:
+        resolver = dns.resolver.Resolver()  # reads resolv.conf: the network may have changed
+    except dns.exception.DNSException:
+        return records
     for service, direct_tls in (("_xmpps-client", True), ("_xmpp-client", False)):
         try:
-            answers = dns.resolver.resolve(
+            answers = resolver.resolve(
                 f"{service}._tcp.{domain}.", "SRV", lifetime=DNS_DEADLINE / 2, raise_on_no_answer=False
             )
         except (dns.exception.DNSException, OSError, UnicodeError):

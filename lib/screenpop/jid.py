@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import NamedTuple
 
-# RFC 7622 section 3.3.1 forbids these in a localpart; blanks and control characters stand nowhere but in a resource.
-_LOCAL = re.compile("[^\\s\x00-\x20\"&'/:<>@\x7f]{1,1023}")
-_DOMAIN = re.compile("[^\\s\x00-\x20\"&'/:<>@\\\\\x7f]{1,1023}|\\[[0-9A-Fa-f:.]+\\]")
+from .call import clean
+
+# RFC 7622 section 3.3.1 forbids these in a localpart.
+_LOCAL = re.compile("[^\\s\"&'/:<>@]{1,1023}")
+_DOMAIN = re.compile(r"(?=.{1,1023}$)[\w-]{1,63}(\.[\w-]{1,63})*")
 
 
 class JID(NamedTuple):
@@ -18,19 +21,35 @@ class JID(NamedTuple):
     def __str__(self) -> str:
         return (f"{self.local}@" if self.local else "") + self.domain + (f"/{self.resource}" if self.resource else "")
 
-    @property
-    def bare(self) -> str:
-        return str(self._replace(resource=""))
-
 
 def parse(text: str) -> JID:
     """The parts of an address; local and domain in lower case. Raises ValueError, saying what is wrong."""
     rest, slash, resource = text.partition("/")
     local, at, domain = rest.rpartition("@")
+    domain = domain.rstrip(".")
+    if clean(text, limit=3072) != text:
+        raise ValueError(f"{clean(text)!r} is not a JID: it has characters that can't be seen, or too many")
     if at and not _LOCAL.fullmatch(local):
         raise ValueError(f"{text!r} is not a JID: {'nothing' if not local else 'not a name'} before the @")
     if not _DOMAIN.fullmatch(domain):
         raise ValueError(f"{text!r} is not a JID, which looks like alice@example.org")
     if slash and not 0 < len(resource) < 1024:
-        raise ValueError(f"{text!r} is not a JID: nothing after the /")
-    return JID(local.lower(), domain.lower().rstrip("."), resource)
+        raise ValueError(f"{text!r} is not a JID: nothing behind the /, or too much")
+    return JID(local.lower(), domain.lower(), resource)
+
+
+def same_account(one: str, other: str) -> bool:
+    """Whether two addresses, as servers and people write them, are of one account or one host."""
+    try:
+        return _folded(one) == _folded(other)
+    except ValueError:
+        return False
+
+
+def domain(text: str) -> str:
+    return parse(text).domain
+
+
+def _folded(text: str) -> tuple[str, str]:
+    address = parse(text)
+    return unicodedata.normalize("NFKC", address.local.casefold()), unicodedata.normalize("NFKC", address.domain.casefold())

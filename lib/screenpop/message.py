@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import time
 
-from .call import Call
+from .call import Call, clean
 
 DEFAULT = "{event} from {caller} to {extension}"
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
 PLACEHOLDERS = ("event", "caller", "number", "name", "extension", "dnid", "time")
+# Extensions that nobody dialled: where the call started, ended, or went wrong (pbx.c)
+_SPECIAL = ("s", "h", "i", "t", "T", "o", "a", "e")
 _EVENT = {"ringing": "Call", "answered": "Answered call", "missed": "Missed call", "ended": "Ended call"}
 
 
@@ -21,11 +23,13 @@ def text(call: Call, template: str, late_after: float, now: float) -> str:
         "caller": f"{call.name}, {number}" if call.name else number,
         "number": number,
         "name": call.name,
-        "extension": call.extension,
+        "extension": ((call.dnid or call.extension) if call.extension in _SPECIAL else call.extension) or "?",
         "dnid": call.dnid,
         "time": _clock(call.time),
     }
-    said = PLACEHOLDER.sub(lambda found: values[found[1]], template)
+    said = clean(PLACEHOLDER.sub(lambda found: values[found[1]], template), limit=2000)
+    if not said:  # a template of which nothing is known: an empty message would not be shown at all
+        return text(call, DEFAULT, late_after, now)
     if is_late(call, late_after, now):
         said += f" ({_clock(call.time)}, {_ago(now - call.time)} ago)"
     return said

@@ -10,20 +10,21 @@ is synced to the disk: a power cut ends the calls as well. This is imported whil
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import stat
 
 from .call import Call
 
 FOLDERS = ("tmp", "new", "failed")
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def path_from_environment() -> str:
     """Where the outbox is: `$SCREEN_POP_SPOOL`, or `screen_pop` in Asterisk's spool directory."""
     spool = os.environ.get("AST_SPOOL_DIR") or "/var/spool/asterisk"
-    return os.environ.get("SCREEN_POP_SPOOL") or f"{spool}/screen_pop"
+    return os.path.abspath(os.environ.get("SCREEN_POP_SPOOL") or f"{spool}/screen_pop")
 
 
 class Broken(Exception):
@@ -66,11 +67,11 @@ class Outbox:
     def _queued(self, call: Call) -> str:
         return f"{self.path}/new/{call.id}.json"
 
+    def _failed(self, call: Call) -> str:
+        return f"{self.path}/failed/{call.id}.json"
+
     def is_waiting(self, call: Call) -> bool:
         return os.path.exists(self._queued(call))
-
-    def has_failed(self, call: Call) -> bool:
-        return os.path.exists(f"{self.path}/failed/{call.id}.json")
 
     def answer_fifo(self, call: Call) -> str:
         """Where whoever waits for this call's answer makes a FIFO and reads it: JSON objects, one a line."""
@@ -79,34 +80,47 @@ class Outbox:
     # what the sender does
 
     def waiting(self) -> list[str]:
-        """The names of the queued calls, oldest first."""
+        """The names in new/, oldest call first."""
         return sorted(os.listdir(f"{self.path}/new"))
 
     def read(self, name: str) -> Call:
-        """Raises Broken when the file is not a call."""
+        """Raises Broken when the file is not a call; FileNotFoundError or another OSError when that can't be known."""
+        path = f"{self.path}/new/{name}"
         try:
-            # O_NONBLOCK: somebody's FIFO in new/ must not hold the sender
-            with open(f"{self.path}/new/{name}", "rb", opener=lambda path, _: os.open(path, _READ)) as file:
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                raise Broken("not a call: not a regular file")
+            with open(path, "rb") as file:
                 call = Call.from_record(json.loads(file.read()))
-        except (ValueError, RecursionError, IsADirectoryError, PermissionError) as error:
+        except (ValueError, RecursionError, PermissionError) as error:
             raise Broken(f"not a call: {error}") from error
         if name != f"{call.id}.json":
             raise Broken(f"not a call: its name should be {call.id}.json")
         return call
 
     def remove(self, call: Call) -> None:
-        os.unlink(self._queued(call))
+        with contextlib.suppress(FileNotFoundError):  # somebody took it away
+            os.unlink(self._queued(call))
 
     def fail(self, call: Call) -> None:
         """Move a call to failed/. Its reasons stand in it before it is moved, so a kill in between loses neither."""
-        self.put(call)
-        os.rename(self._queued(call), f"{self.path}/failed/{call.id}.json")
+        with contextlib.suppress(OSError):  # a full disk: the log has the reasons
+            self.put(call)
+        os.rename(self._queued(call), self._failed(call))
+
+    def failed(self, call: Call) -> Call | None:
+        """What became of a call that is in failed/."""
+        try:
+            with open(self._failed(call), "rb") as file:
+                return Call.from_record(json.loads(file.read()))
+        except FileNotFoundError:
+            return None
 
     def reject(self, name: str, reason: str) -> None:
-        """Move what is no call to failed/, with its reason beside it."""
-        with open(f"{self.path}/failed/{name}.reason", "w", encoding="utf-8") as file:
+        """Move what is no call to failed/, with its reason beside it. Nothing there has this name, and none is too long."""
+        moved = os.fsdecode(os.fsencode(name)[:200]) + f".{os.urandom(4).hex()}"
+        os.rename(f"{self.path}/new/{name}", f"{self.path}/failed/{moved}")
+        with contextlib.suppress(OSError), open(f"{self.path}/failed/{moved}.reason", "w", encoding="utf-8") as file:
             file.write(reason + "\n")
-        os.rename(f"{self.path}/new/{name}", f"{self.path}/failed/{name}")
 
     def tell(self, call: Call, **answer: object) -> None:
         """Answer whoever waits for this call, if anybody does."""

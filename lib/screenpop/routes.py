@@ -13,8 +13,6 @@ def recipients(call: Call, default: Sequence[str]) -> tuple[list[str], dict[str,
 
     Returns those to be told, each once, and what is no JID, with the reason.
     """
-    if not call.to:
-        return list(default), {}
     found: dict[str, None] = {}
     wrong = {}
     for text in filter(None, (part.strip() for part in call.to.split("&"))):
@@ -22,4 +20,6 @@ def recipients(call: Call, default: Sequence[str]) -> tuple[list[str], dict[str,
             found[str(jid.parse(text))] = None
         except ValueError as error:
             wrong[text] = str(error)
+    if not found and not wrong:  # none given, or only empty ones
+        return list(default), {}
     return list(found), wrong

@@ -10,11 +10,13 @@ import binascii
 from typing import Any
 
 import scramp
+from scramp.core import saslprep
 
 from .xmpppy import auth, protocol
 
 NS_CHANNEL_BINDING = "urn:xmpp:sasl-cb:0"  # XEP-0440
 CHANNEL_BINDING = "tls-server-end-point"  # RFC 5929; for TLS 1.3, too. Python gives no tls-exporter
+FEWEST_ITERATIONS = 4096  # RFC 7677 section 4: fewer, and who reads along can guess the password
 MOST_ITERATIONS = 1_000_000  # a second or two; more would be the server's way of keeping us busy
 
 _SCRAM = ("SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -43,10 +45,11 @@ class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by t
         for name in ("challenge", "failure", "success"):
             self._owner.RegisterHandler(name, self.SASLHandler, xmlns=protocol.NS_SASL)
         try:
-            first = self._choose(offered, feats)
+            saslprep(self.password)
         except scramp.ScramException as error:
-            self._fail(str(error))
+            self._fail(f"the password has characters that none may have: {error}")
             return
+        first = self._choose(offered, feats)
         if first is None:
             self._fail(f"the server offers {', '.join(offered) or 'nothing'}: neither SCRAM nor PLAIN")
             return
@@ -59,11 +62,13 @@ class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by t
         bound = [name for name in offered if name.endswith("-PLUS") and name[:-5] in _SCRAM]
         # RFC 5802 section 6: a client that could bind says so ("y") where no -PLUS is offered, which lets a server that
         # did offer it find out that somebody took it away; where our kind of binding isn't taken, we can't bind ("n").
-        binding = self._channel_binding() if not bound or _takes_our_binding(feats) else None
+        no_plus = not any(name.endswith("-PLUS") for name in offered)
+        binding = self._channel_binding() if no_plus or _takes_our_binding(feats) else None
         if bound and binding:
             usable = bound
         if usable:
-            self.scram = scramp.ScramClient(usable, self.username, self.password, channel_binding=binding)
+            username = self.username.replace("=", "=3D").replace(",", "=2C")  # RFC 5802 section 5.1
+            self.scram = scramp.ScramClient(usable, username, self.password, channel_binding=binding)
             self.mechanism = self.scram.mechanism_name
             return str(self.scram.get_client_first())
         if "PLAIN" in offered:
@@ -100,7 +105,7 @@ class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by t
             raise ValueError("a challenge that PLAIN doesn't have")
         if self.scram.stage == 1:  # client-first has been sent
             self.scram.set_server_first(message)
-            if self.scram.iterations > MOST_ITERATIONS:
+            if not FEWEST_ITERATIONS <= self.scram.iterations <= MOST_ITERATIONS:
                 raise ValueError(f"{self.scram.iterations} iterations")
             self._send("response", self.scram.get_client_final())
         else:

@@ -6,28 +6,26 @@ last call, and for as long as calls wait.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
 import select
-import sys
 import time
+from pathlib import Path
 
-from . import config, handover, routes
+from . import config
 from .call import Call
 from .delivery import Box, Delivery
 from .doorbell import Doorbell
 from .log import Log
-from .outbox import Broken, Outbox, path_from_environment
+from .outbox import Broken
 from .trouble import Trouble
 
-BATCH = 100  # calls that share one confirmation
+BATCH = 100  # calls that are read at a time
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds between attempts
 
 
 class Sender:
-    def __init__(self, box: Box, bell: Doorbell | None) -> None:
-        self.box, self.bell = box, bell
+    def __init__(self, box: Box, bell: Doorbell | None, conf: Path) -> None:
+        self.box, self.bell, self.conf = box, bell, conf
         self.log = Log(config.default_log_file())
         self.delivery = Delivery(box, self.log)
         self.config: config.Config | None = None
@@ -69,36 +67,45 @@ class Sender:
 
     def _leave(self) -> bool:
         """Close the doorbell, and look once more: a call that came before that would wait for nobody."""
+        self.delivery.close()
         if self.bell:
             self.bell.close()
             if self.box.waiting():
                 self.bell.reopen()
                 return False
-        self.delivery.close()
         return True
 
     def _attempt(self, names: list[str]) -> None:
         """Send what waits. What can't be sent yet is tried again after a pause that grows."""
-        again = ""
+        again: dict[str, str] = {}
         for first in range(0, len(names), BATCH):
-            calls = [call for call in map(self._read, names[first : first + BATCH]) if call]
+            calls: list[Call] = []
+            stopped = ""
             try:
-                self._read_config()
-                again = self._send(calls) or again
+                calls += filter(None, map(self._read, names[first : first + BATCH]))
+                again.update(self.delivery.deliver(calls, self._read_config()))
             except (Trouble, config.ConfigError, OSError) as trouble:
+                stopped = str(trouble)
+            except Exception as error:  # a mistake of ours must not end the sender, and with it all other calls
+                stopped = f"{type(error).__name__}: {error}"
+            if stopped:
                 self.delivery.close()
-                again = str(trouble)
-                for call in calls:
-                    self.box.tell(call, status="QUEUED", reason=again)
+                again.update((call.id, stopped) for call in calls if self.box.is_waiting(call))
+                again.setdefault("", stopped)
+            for call in calls:
+                if call.id in again:
+                    self._put_off(call, again[call.id])
+            if stopped:
                 break
-        if again:
-            if again != self.trouble:
-                self.log.write(f"not sent yet, {len(self.box.waiting())} waiting: {again}")
+        reason = next(iter(again.values()), "")
+        if reason:
+            if reason != self.trouble:
+                self.log.write(f"not sent yet, {len(self.box.waiting())} waiting: {reason}")
             self.next_attempt = time.monotonic() + self.pause * random.uniform(0.8, 1.2)  # noqa: S311
             self.pause = min(2 * self.pause, LONGEST_PAUSE)
         else:
             self.pause = FIRST_PAUSE
-        self.trouble = again
+        self.trouble = reason
 
     def _read(self, name: str) -> Call | None:
         try:
@@ -110,57 +117,19 @@ class Sender:
             self.log.write(f"{name} failed: {broken}")
             return None
 
-    def _read_config(self) -> None:
+    def _read_config(self) -> config.Config:
         """At first, and whenever a file of it has changed: then a new session is needed as well."""
-        if self.config and not self.config.is_stale():
-            return
-        self.delivery.close()
-        self.config = None
-        self.config = config.load(config.path_from_environment())
-        self.log.file = self.config.log_file
+        if not self.config or self.config.is_stale():
+            self.delivery.close()
+            self.config = None
+            self.config = config.load(self.conf)
+            self.log.file = self.config.log_file
+        return self.config
 
-    def _send(self, calls: list[Call]) -> str:
-        assert self.config  # noqa: S101 - read just before
-        young = []
-        for call in calls:
-            if time.time() - call.time > self.config.give_up_after:
-                self._give_up(call, self.config)
-            else:
-                young.append(call)
-        return self.delivery.deliver(young, self.config) if young else ""
-
-    def _give_up(self, call: Call, given: config.Config) -> None:
-        reason = f"not sent for {given.give_up_after:.0f} s; {self.trouble or 'no sender was up'}"
-        recipients, wrong = routes.recipients(call, given.to)
-        call.failed = {**dict.fromkeys((to for to in recipients if to not in call.delivered), reason), **wrong, **call.failed}
-        self.delivery.fail(call)
-
-
-def main(arguments: list[str]) -> None:
-    """`--handed`: the call comes on standard input. Else the outbox's; `arguments` are then the descriptors of the lock
-    and the doorbell, or nothing."""
-    os.chdir("/")
-    os.umask(0o077)
-    if arguments == ["--handed"]:
-        Sender(handover.Memory(handover.take()), None).run()
-        return
-    left = [int(descriptor) for descriptor in arguments]
-    _close_all_but({0, 1, 2, *left})
-    outbox = Outbox(path_from_environment())
-    outbox.make()
-    Sender(outbox, Doorbell(outbox.path, *left)).run()
-
-
-def _close_all_but(kept: set[int]) -> None:
-    """Whatever was inherited by mistake, Asterisk may be waiting for its end."""
-    for descriptor in {int(name) for name in os.listdir("/proc/self/fd")} - kept:
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except Exception as error:
-        Log(config.default_log_file()).write(f"the sender ends: {type(error).__name__}: {error}")
-        raise
+    def _put_off(self, call: Call, reason: str) -> None:
+        """A call that was tried and could not be sent waits, or is too old for that."""
+        age = time.time() - call.time
+        if self.config and age > self.config.give_up_after:
+            self.delivery.give_up(call, self.config, f"given up after {age:.0f} s: {reason}")
+        else:
+            self.box.tell(call, status="QUEUED", reason=reason)

@@ -159,7 +159,7 @@ class Session:
     def _message(self, conn: Any, message: Any) -> None:
         if message.getType() == "error" and message.getID():
             kind, condition, text = stanza_error(message)
-            self.on_error(message.getID(), str(message.getFrom()), kind, f"{condition}: {text}" if text else condition)
+            self.on_error(message.getID(), str(message.getFrom() or ""), kind, f"{condition}: {text}" if text else condition)
         received = message.getTag("received", namespace=NS_RECEIPTS)
         if received and message.getType() != "error":
             self.on_receipt(received.getAttr("id") or "", str(message.getFrom()))

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
-from xml.parsers.expat import ExpatError
 
 from .trouble import Trouble
 from .xmpppy import dispatcher, protocol, xmpp
@@ -45,7 +44,7 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
         super().dispatch(stanza, session, direct)
 
     def receive(self) -> None:
-        """Read what is there and handle it. Raises OSError, ValueError or ExpatError."""
+        """Read what is there and handle it. Raises OSError, or whatever the parser makes of it."""
         data = self._owner.Connection.receive()
         self.unfinished += len(data)
         self.Stream.Parse(data)
@@ -105,7 +104,7 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
         except OSError as error:
             what = error.strerror or str(error) or "the connection is lost"
             raise Trouble(step, what, "look into the server's log") from error
-        except (ValueError, ExpatError, RecursionError) as error:
+        except Exception as error:  # whatever comes out of the parser is the server's doing
             raise Trouble(step, f"what the server sends is not XMPP: {error}", "is that an XMPP server?") from error
         if self.stream_error:
             condition, text = self.stream_error

@@ -39,7 +39,8 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
                 return "ok"
             except OSError as error:
                 self._sock.close()
-                failures.append(f"{address[0]}: {'no answer' if isinstance(error, TimeoutError) else error.strerror}")
+                no_answer = isinstance(error, (TimeoutError, socket.timeout))  # the same from Python 3.10 on
+                failures.append(f"{address[0]}: {'no answer' if no_answer else error.strerror}")
         raise Trouble("connection", f"{self.host}: {', '.join(failures)}", "is the server up, and the port open?")
 
     def secure(self, context: ssl.SSLContext, domain: str, deadline: float) -> None:
@@ -50,8 +51,9 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
 
     @property
     def tls(self) -> ssl.SSLSocket:
-        """The socket, secured. Raises AssertionError when it isn't: nothing secret may go out then."""
-        assert isinstance(self._sock, ssl.SSLSocket) and self._sock.context.verify_mode == ssl.CERT_REQUIRED  # noqa: S101
+        """The socket, secured. Raises RuntimeError when it isn't: nothing secret may go out then."""
+        if not (isinstance(self._sock, ssl.SSLSocket) and self._sock.context.verify_mode == ssl.CERT_REQUIRED):
+            raise RuntimeError("not over verified TLS")
         return self._sock
 
     def fileno(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from typing import Any
@@ -27,10 +28,11 @@ def run(path: str, number: str, name: str) -> int:
     call = Call.new(number=clean(number), name=clean(name), extension="test", receipt=True)
     began = time.monotonic()
     try:
+        os.stat(path)  # the installer makes it, or the first call: as Asterisk's user
         outbox.make()
         answers = Answers(outbox, call)
     except OSError as error:
-        print(f"PROBLEM  {error.filename}: {error.strerror}; screen-pop check says more")
+        print(f"PROBLEM  {error.filename}: {error.strerror}; as root: install -d -o asterisk -g asterisk -m 0700 {path}")
         return 1
     try:
         outbox.put(call)

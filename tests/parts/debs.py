@@ -18,6 +18,10 @@ class NotAvailable(Exception):
     """Says in one sentence why the package can't be had here."""
 
 
+class AptFailed(Exception):
+    pass
+
+
 def fetch(package: str, into: Path) -> Path:
     """Unpacks the package, and those of its dependencies that the machine lacks, into the folder.
 
@@ -29,12 +33,15 @@ def fetch(package: str, into: Path) -> Path:
         raise NotAvailable(f"{package} can't be fetched: this machine has no apt-get.")
     into.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into.parent, prefix=f"{into.name}-") as work:
-        archives = _download(package, Path(work))
+        try:
+            archives = _download(package, Path(work))
+        except AptFailed as reason:
+            raise NotAvailable(f"{package} can't be fetched with apt-get: {reason}") from None
         unpacked = Path(work, "unpacked")
         unpacked.mkdir()
         unpacked.chmod(0o755)  # what is run from here may run as another user
         for archive in archives:
-            _run("dpkg-deb", "-x", str(archive), str(unpacked), cwd=Path(work))
+            subprocess.run(["dpkg-deb", "-x", str(archive), str(unpacked)], check=True)
         try:
             unpacked.rename(into)
         except OSError:  # somebody else was faster, which is as good
@@ -45,34 +52,39 @@ def fetch(package: str, into: Path) -> Path:
 
 def _download(package: str, folder: Path) -> list[Path]:
     try:
-        return _download_known(package, folder)
-    except NotAvailable:
+        return _download_known(package, folder / "known")
+    except AptFailed:
         # No package lists (a fresh container image) or old ones: take fresh ones, in a place of our own.
         lists, cache = folder / "lists", folder / "cache"
         (lists / "partial").mkdir(parents=True)
         (cache / "archives" / "partial").mkdir(parents=True)
         private = ("-o", f"Dir::State::Lists={lists}", "-o", f"Dir::Cache={cache}")
-        _run("apt-get", *SAME_USER, *private, "-o", "APT::Update::Error-Mode=any", "update", cwd=folder)
-        return _download_known(package, folder, *private)
+        _apt_get(*private, "-o", "APT::Update::Error-Mode=any", "update", cwd=folder)
+        return _download_known(package, folder / "fresh", *private)
 
 
 def _download_known(package: str, folder: Path, *options: str) -> list[Path]:
-    plan = _run("apt-get", *SAME_USER, *options, "-s", "--no-install-recommends", "install", package, cwd=folder)
+    folder.mkdir()
+    plan = _apt_get(*options, "-s", "--no-install-recommends", "install", package, cwd=folder)
     # "Inst name (version …)" is new to the machine; "Inst name [version] (version …)" would be an upgrade.
     missing = re.findall(r"^Inst (\S+) \(", plan, re.MULTILINE)
     if not missing:
-        raise NotAvailable(f"{package} can't be fetched: apt-get has nothing to add for it.")
-    _run("apt-get", *SAME_USER, *options, "download", *missing, cwd=folder)
+        raise AptFailed("it seems to be installed")
+    _apt_get(*options, "download", *missing, cwd=folder)
     return sorted(folder.glob("*.deb"))
 
 
-def _run(*command: str, cwd: Path) -> str:
+def _apt_get(*arguments: str, cwd: Path) -> str:
     done = subprocess.run(
-        command, cwd=cwd, env={**os.environ, "LC_ALL": "C"}, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        ["apt-get", *SAME_USER, *arguments],
+        cwd=cwd,
+        env={**os.environ, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
     )
     if done.returncode != 0:
-        reason = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise NotAvailable(f"`{' '.join(command[:1])}` failed: {''.join(reason) or done.returncode}")
+        raise AptFailed(done.stderr.strip().rpartition("\n")[2])
     return done.stdout
 
 

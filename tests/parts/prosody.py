@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from parts import debs
@@ -17,11 +17,12 @@ from parts.certificates import Certificate
 from parts.server import LOOPBACK, Server, free_port
 
 ACCOUNTS = {"pbx": "pbx's secret", "alice": "alice's secret"}
-MECHANISMS = ("PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "DIGEST-MD5")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "OAUTHBEARER")
 
 
 class Prosody(Server):
     """`mechanisms`: the SASL mechanisms to offer, instead of Prosody's default (SCRAM-SHA-1 and PLAIN, hashed storage).
+    Prosody 0.11 has no other SCRAM.
 
     `extra` is added to the configuration of the virtual host.
     """
@@ -31,7 +32,7 @@ class Prosody(Server):
         folder: Path,
         certificate: Certificate,
         domain: str = "screenpop.test",
-        accounts: dict[str, str] = ACCOUNTS,
+        accounts: Mapping[str, str] = ACCOUNTS,
         mechanisms: Sequence[str] | None = None,
         direct_tls: bool = False,
         offline: bool = False,
@@ -55,17 +56,16 @@ class Prosody(Server):
     def log(self) -> str:
         return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
 
-    def sign_ins(self, user: str) -> int:
-        return len(re.findall(rf"Authenticated as {re.escape(self.jid(user))}\b", self.log()))
+    def sign_in_line(self, jid: str) -> str:
+        return rf"Authenticated as {jid}\b"
 
     def _configuration(self, mechanisms: Sequence[str] | None, offline: bool, debug: bool, extra: str) -> str:
-        direct_tls_ports = f"{{ {self.direct_tls_port or ''} }}"
-        refused = [] if mechanisms is None else [name for name in MECHANISMS if name not in mechanisms]
+        refused = ["DIGEST-MD5", *(name for name in MECHANISMS if mechanisms is not None and name not in mechanisms)]
         return f"""\
 interfaces = {{ "{LOOPBACK}" }}
 c2s_ports = {{ {self.port} }}
-c2s_direct_tls_ports = {direct_tls_ports}
-legacy_ssl_ports = {direct_tls_ports} -- its name in 0.11
+c2s_direct_tls_ports = {{ }}
+legacy_ssl_ports = {{ {self.direct_tls_port or ""} }} -- the older name, which all versions know
 daemonize = false
 certificates = "{self.folder}"
 pidfile = "{self.folder}/prosody.pid"
@@ -77,7 +77,7 @@ c2s_require_encryption = true
 ssl = {{ certificate = "{self.cert_file}", key = "{self.key_file}" }}
 -- internal_plain can offer SCRAM with any hash; internal_hashed, the default of Prosody, only with one
 authentication = "{"internal_hashed" if mechanisms is None else "internal_plain"}"
-disable_sasl_mechanisms = {{ {", ".join(f'"{name}"' for name in refused or ["DIGEST-MD5"])} }}
+disable_sasl_mechanisms = {{ {", ".join(f'"{name}"' for name in refused)} }}
 
 VirtualHost "{self.domain}"
 {extra}

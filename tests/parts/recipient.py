@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,9 @@ class Recipient:
         try:
             self._do(self._sign_in())
             self.sync()
+        except asyncio.TimeoutError:
+            self._end_thread()
+            raise ConnectionError(f"{self.jid} could not sign in within {PATIENCE} s") from None
         except BaseException:
             self._end_thread()
             raise
@@ -79,8 +83,14 @@ class Recipient:
             self._waited_for += 1
             return self.messages[self._waited_for - 1]
 
-    def send(self, to: str, body: str) -> None:
-        self._do(self._send(to, body))
+    def send(self, to: str, body: str, payload: str = "") -> None:
+        """`payload`: an element that the message has beside its body."""
+        self._do(self._send(to, body, payload))
+
+    @property
+    def mechanism(self) -> str:
+        """The SASL mechanism we have signed in with."""
+        return str(getattr(self._client.plugin["feature_mechanisms"].mech, "name", ""))
 
     def __enter__(self) -> Recipient:
         self.start()
@@ -124,17 +134,20 @@ class Recipient:
     async def _let_go(self) -> None:
         """Whatever slixmpp still holds; a session that has ended well holds a task only."""
         self._client.abort()
+        await asyncio.sleep(0)  # the loop closes aborted transports, and tells slixmpp, in its next round
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # the loop closes the sockets of aborted transports in its next round
 
     async def _ping_myself(self) -> None:
         await self._client.plugin["xep_0199"].send_ping(self._client.boundjid)
 
-    async def _send(self, to: str, body: str) -> None:
-        self._client.send_message(slixmpp.JID(to), body, mtype="chat")
+    async def _send(self, to: str, body: str, payload: str) -> None:
+        message = self._client.make_message(slixmpp.JID(to), body, mtype="chat")
+        if payload:
+            message.append(ET.fromstring(payload))
+        message.send()
 
     def _keep(self, stanza: StanzaBase) -> None:
         at = time.time_ns()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +27,7 @@ STOPPED_WITHIN = 10.0
 class Server:
     """Started on entering, stopped on leaving; `stop()` and `start()` in between are a restart on the same ports."""
 
-    def __init__(self, folder: Path, certificate: Certificate, domain: str, accounts: dict[str, str]) -> None:
+    def __init__(self, folder: Path, certificate: Certificate, domain: str, accounts: Mapping[str, str]) -> None:
         self.folder = folder
         self.domain = domain
         self.accounts = accounts
@@ -62,15 +64,18 @@ class Server:
             self.kill()
             raise
 
+    def ready(self) -> bool:
+        with suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
+            return True
+        return False
+
     def _wait_until_ready(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + STARTED_WITHIN
-        while True:
-            with suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
-                return
+        while not self.ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{type(self).__name__} did not start:\n{self.output()}{self.log()}")
-            time.sleep(0.01)  # a port that isn't open yet gives nothing to wait for
+            time.sleep(0.01)  # there is nothing to wait on for a port that isn't open yet
 
     def stop(self) -> None:
         """As an administrator does it: the sessions are told, then the process ends."""
@@ -92,11 +97,23 @@ class Server:
         self._process.wait()
         self._process = None
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def output(self) -> str:
         return (self.folder / "output").read_text(errors="replace")
 
     def log(self) -> str:
         raise NotImplementedError
+
+    def sign_in_line(self, jid: str) -> str:
+        """A regular expression for the line of the log that tells of a successful authentication."""
+        raise NotImplementedError
+
+    def sign_ins(self, user: str) -> int:
+        return len(re.findall(self.sign_in_line(re.escape(self.jid(user))), self.log()))
 
     def jid(self, user: str) -> str:
         return f"{user}@{self.domain}"

@@ -22,18 +22,23 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 
-class _PrettyPrint:
-    """Stands in for `pprint` while pyst2 is imported: it is for the noise on stderr only, and costs 13 ms."""
+class _StandIns:
+    """For modules of which pyst2 needs one name, `six`, or none but for its noise on stderr, `pprint`: 15 ms of import."""
 
+    PY3 = True
     pformat = staticmethod(repr)
 
 
-sys.modules.setdefault("pprint", _PrettyPrint)  # type: ignore[arg-type]
+_stood_in = [name for name in ("pprint", "six") if name not in sys.modules]
+sys.modules.update(dict.fromkeys(_stood_in, _StandIns))  # type: ignore[arg-type]
 from asterisk import agi as pyst2  # noqa: E402
 
-if sys.modules["pprint"] is _PrettyPrint:  # type: ignore[comparison-overlap]
-    del sys.modules["pprint"]
+for _name in _stood_in:
+    del sys.modules[_name]
 
+# Asterisk puts ${CALLERID(num)} into the arguments of AGI() and splits them then: a caller who calls as "1,eve@evil.test"
+# would choose the recipients. With such a caller all arguments are left alone.
+SPLITTING = ',"()\\'
 RESTRICTED_OR_UNAVAILABLE = 0x60  # callerid.h: AST_PRES_RESTRICTION
 LONGEST_WAIT = 60.0  # seconds
 
@@ -49,13 +54,14 @@ class _Lines:
         self.reader, self.writer = reader, writer
 
     def readline(self) -> str:
-        """Latin-1, so that no byte is refused and none is changed. Raises AGIHangup when Asterisk has gone."""
+        """Bytes beyond ASCII as lone surrogates, so that none is refused, and none taken for a blank by pyst2, which strips
+        each line. Raises AGIHangup when Asterisk has gone."""
         line = self.reader.readline()
         while line == b"HANGUP\n":  # sent in between by FastAGI, and by AGI when AGISIGHUP is "no"
             line = self.reader.readline()
         if not line.endswith(b"\n"):
             raise pyst2.AGIHangup("end of file: Asterisk has ended the conversation")
-        return line.decode("latin-1")
+        return line.decode("ascii", "surrogateescape")
 
     def write(self, text: str) -> None:
         self.writer.write(text.encode())
@@ -74,7 +80,7 @@ class _Silence:
 class AGI(pyst2.AGI):  # type: ignore[misc]
     """pyst2's AGI, that lets no value change a command and that a hang-up doesn't stop.
 
-    `env` is as Asterisk sent it, the values as bytes in Latin-1; commands raise pyst2's AGIException.
+    `env` is as Asterisk sent it, its bytes beyond ASCII as lone surrogates (PEP 383); commands raise pyst2's AGIException.
     """
 
     def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
@@ -117,9 +123,11 @@ def call_from(env: Mapping[str, str], arguments: Sequence[bytes]) -> Call:
 
     def known(name: str) -> str:
         """`unknown` is res_agi.c's word for a value that the channel doesn't have."""
-        value = clean(env.get(f"agi_{name}", "").encode("latin-1"))
+        value = clean(os.fsencode(env.get(f"agi_{name}", "")))
         return "" if value == "unknown" else value
 
+    if any(mark in env.get("agi_callerid", "") for mark in SPLITTING):
+        arguments = ()
     number, to, event = [*arguments, b"", b"", b""][:3]
     try:
         presentation = int(env["agi_callingpres"])
@@ -179,7 +187,9 @@ def wait_for_answer(agi: AGI, outbox: Outbox, call: Call, seconds: float) -> tup
     answers = Answers(outbox, call)
     try:
         if not outbox.is_waiting(call):  # the sender was faster, and found nobody to tell
-            return ("FAILED", f"see {outbox.path}/failed") if outbox.has_failed(call) else ("DELIVERED", "")
+            failed = outbox.failed(call)
+            status = "FAILED" if failed and not failed.delivered else "DELIVERED"
+            return status, f"see {outbox.path}/failed" if failed else ""
         reason = "no confirmation yet"
         while agi.wait_readable(answers.fileno(), max(0.0, end - time.monotonic())):
             for answer in answers.read():
@@ -194,7 +204,7 @@ def wait_for_answer(agi: AGI, outbox: Outbox, call: Call, seconds: float) -> tup
 
 
 def main() -> None:
-    """Read the call, hand it over, tell the dialplan. Raises AGIException or OSError when Asterisk goes before the end."""
+    """Read the call, hand it over, tell the dialplan. Raises AGIException or OSError when the conversation breaks off."""
     agi = AGI(sys.stdin.buffer, sys.stdout.buffer)
     call = call_from(agi.env, [os.fsencode(argument) for argument in sys.argv[1:]])
     complaints = []
@@ -203,11 +213,13 @@ def main() -> None:
         call.event = EVENTS[0]
     outbox = Outbox(path_from_environment())
     status, reason = hand_over(outbox, call)
-    if reason:
-        complaints.append(reason)
-    elif seconds := seconds_to_wait(agi):
-        status, reason = wait_for_answer(agi, outbox, call, seconds)
-        complaints.append(reason)
-    for complaint in filter(None, complaints):
+    if not reason:
+        try:  # the call is queued: what fails from here on changes nothing of that
+            seconds = seconds_to_wait(agi)
+            if seconds:
+                status, reason = wait_for_answer(agi, outbox, call, seconds)
+        except (pyst2.AGIException, OSError) as error:
+            reason = f"not waiting: {error}"
+    for complaint in filter(None, (*complaints, reason)):
         agi.verbose(f"screen_pop: {complaint}", 1)
     agi.set_variable("SCREEN_POP_STATUS", status)

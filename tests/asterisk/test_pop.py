@@ -1,0 +1,156 @@
+"""The whole way in a real Asterisk, as the ordinary user `asterisk`: dialplan, script, sender, Prosody, slixmpp."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from parts.asterisk import Asterisk
+from parts.box import INSTALLED, Box, BoxUnavailable
+from parts.pbx import CHECKOUT, CONFIGURATION, DOMAIN
+from parts.prosody import Prosody
+from parts.recipient import Received, Recipient
+
+OUTBOX = "/var/spool/asterisk/screen_pop"
+DIALPLAN = """
+[test]
+exten => 123,1,AGI(screen_pop.py,${CALLERID(num)})
+ same => n,NoOp(dialplan of ${CALL}: ${AGISTATUS} ${SCREEN_POP_STATUS})
+ same => n,Hangup()
+
+exten => channel,1,AGI(screen_pop.py)
+ same => n,Hangup()
+
+exten => h,1,AGI(screen_pop.py,${CALLERID(num)},,ended)
+ same => n,NoOp(dialplan of ${CALL}: ended ${SCREEN_POP_STATUS})
+"""
+
+
+@dataclass
+class Running:
+    asterisk: Asterisk
+    prosody: Prosody
+    alice: Recipient
+    calls: int = 0
+
+    def call(self, exten: str = "123", context: str = "test", variables: dict[str, str] | None = None, **caller: str | bytes) -> str:
+        """Returns what the dialplan's lines about this call begin with."""
+        self.calls += 1
+        self.asterisk.originate(
+            exten,
+            context,
+            callerid_num=caller.get("number", "+15551234567"),
+            callerid_name=caller.get("name", "Bob Example"),
+            callerid_pres=str(caller.get("presentation", "allowed")),
+            variables={"CALL": str(self.calls), **(variables or {})},
+        )
+        return f"dialplan of {self.calls}:"
+
+    def next_message(self) -> Received:
+        return self.alice.wait_for_message()
+
+
+@pytest.fixture(scope="module")
+def running(prosody: Prosody) -> Iterator[Running]:
+    try:
+        box = Box()
+    except BoxUnavailable as why:
+        pytest.skip(f"no real Asterisk: {why}")
+    with box:
+        box.install_checkout()
+        box.run(["ln", "-s", f"{INSTALLED}/screen_pop.py", agi_folder(box)])
+        configuration = CONFIGURATION.format(
+            jid=prosody.jid("pbx"),
+            password=prosody.accounts["pbx"],
+            server=f"{prosody.host}:{prosody.port}",
+            ca_file="/etc/asterisk-test/ca.pem",
+            to=prosody.jid("alice"),
+            pop="linger = 60",
+        )
+        sample = (CHECKOUT / "extensions.conf.sample").read_text()
+        files = {"screen_pop.conf": configuration, "ca.pem": prosody.ca_file.read_text()}
+        alice = Recipient(
+            prosody.jid("alice"), prosody.accounts["alice"], prosody.host, prosody.port, prosody.ca_file
+        )
+        with alice, Asterisk(box, DIALPLAN + sample, configuration=files) as asterisk:
+            yield Running(asterisk, prosody, alice)
+
+
+def agi_folder(box: Box) -> str:
+    """Where Debian's Asterisk looks for AGI scripts."""
+    return "/usr/share/asterisk/agi-bin" if box.path("/usr/share/asterisk/agi-bin").is_dir() else "/var/lib/asterisk/agi-bin"
+
+
+def test_a_call_pops_and_the_dialplan_goes_on(running: Running) -> None:
+    about = running.call()
+    running.asterisk.wait_for(f"{about} SUCCESS QUEUED")
+    message = running.next_message()
+    assert message.body == "Call from Bob Example, +15551234567 to 123"
+    # the same on a dead channel
+    running.asterisk.wait_for(f"{about} ended QUEUED")
+    assert running.next_message().body == "Ended call from Bob Example, +15551234567 to 123"
+
+
+def test_waiting_for_the_confirmation(running: Running) -> None:
+    about = running.call(variables={"SCREEN_POP_WAIT": "5"})
+    running.asterisk.wait_for(f"{about} SUCCESS DELIVERED")
+    running.next_message()
+    running.next_message()
+
+
+def test_twenty_calls_use_one_sign_in(running: Running) -> None:
+    before = running.prosody.sign_ins("pbx")
+    for number in range(20):
+        about = running.call(number=f"+1555000{number:04}")
+        running.asterisk.wait_for(f"{about} SUCCESS QUEUED")
+    said = [running.next_message().body for _ in range(40)]
+    for number in range(20):
+        assert f"Call from Bob Example, +1555000{number:04} to 123" in said
+    assert running.prosody.sign_ins("pbx") - before <= 1
+
+
+@pytest.mark.parametrize("presentation", ["prohib", "unavailable"])
+def test_a_number_that_may_not_be_shown(running: Running, presentation: str) -> None:
+    running.call(presentation=presentation)
+    assert running.next_message().body == "Call from number withheld to 123"
+    assert running.next_message().body == "Ended call from number withheld to 123"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Zoë".encode("latin-1"), "Zoë, "),
+        ("Zoë".encode(), "Zoë, "),
+        ("Müll".encode() + "ë".encode()[:1], "Müll, "),
+        ('"; say \\ <&> {number}', '"; say \\ <&> {number}, '),
+        ("", ""),
+    ],
+    ids=["Latin-1", "UTF-8", "cut", "quotes", "none"],
+)
+def test_names(running: Running, name: str | bytes, shown: str) -> None:
+    running.call("channel", name=name)
+    assert running.next_message().body == f"Call from {shown}+15551234567 to channel"
+    running.next_message()
+
+
+def test_the_sample_dialplan(running: Running) -> None:
+    running.call("123", "incoming")
+    assert running.next_message().body == "Call from Bob Example, +15551234567 to 123"
+
+
+def test_the_outbox_is_asterisks_alone(running: Running) -> None:
+    box = running.asterisk.box
+    owner = box.run(["stat", "--format=%U %a", OUTBOX]).stdout.decode().strip()
+    assert owner == "asterisk 700"
+    (pid,) = box.processes("screenpop.sender")
+    sender = box.path(f"/proc/{pid}")
+    # its own session and process group, and none of Asterisk's descriptors
+    state = (sender / "stat").read_text().rpartition(")")[2].split()
+    assert state[2] == state[3] == pid
+    assert all(os.readlink(sender / "fd" / name).endswith("/dev/null") for name in ("0", "1", "2"))
+    assert box.run(["ls", f"{OUTBOX}/new"]).stdout == b""
+    assert box.run(["ls", f"{OUTBOX}/failed"]).stdout == b""

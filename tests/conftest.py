@@ -1,0 +1,66 @@
+"""The servers that the tests of the XMPP session share; a test that needs one set up otherwise makes its own."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from parts.certificates import Authority, Certificate
+from parts.debs import NotAvailable
+from parts.ejabberd import Ejabberd, NotInstalled
+from parts.prosody import Prosody
+
+# What is made once and kept: as tests/venv.sh has it.
+CACHE = "/var/cache/screen_pop-tests" if os.geteuid() == 0 else f"{Path.home()}/.cache/screen_pop-tests"
+os.environ.setdefault("SCREEN_POP_CACHE", CACHE)
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """Where servers keep their files: pytest's own temporary folders can't be entered by the servers' user."""
+    with tempfile.TemporaryDirectory(prefix="screen_pop-") as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def certificate(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return authority.issue(tmp_path_factory.mktemp("certificate"), "screenpop.test")
+
+
+@pytest.fixture(scope="session")
+def prosody(server_folder: Path, certificate: Certificate) -> Iterator[Prosody]:
+    try:
+        server = Prosody(server_folder / "prosody", certificate, direct_tls=True)
+    except NotAvailable as reason:
+        pytest.skip(f"Prosody: {reason}")
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def ejabberd(server_folder: Path, certificate: Certificate) -> Iterator[Ejabberd]:
+    try:
+        server = Ejabberd(server_folder / "ejabberd", certificate, direct_tls=True)
+    except NotInstalled as reason:
+        pytest.skip(f"ejabberd: {reason}")
+    with server:
+        yield server
+
+
+@pytest.fixture
+def new_server_folder(server_folder: Path) -> Path:
+    """For a server of one test's own."""
+    folder = Path(tempfile.mkdtemp(dir=server_folder))
+    folder.chmod(0o755)
+    return folder

@@ -1,0 +1,114 @@
+"""An ejabberd of the tests' own: the machine's program, private configuration, data and log, loopback ports.
+
+It runs as an Erlang node that isn't distributed, so there is no node name to collide and no epmd to leave behind. That
+takes `ejabberdctl` out of the way, which also would run only as the user of the machine's own ejabberd.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from parts.certificates import Certificate
+from parts.prosody import ACCOUNTS
+from parts.server import Server, free_port
+
+MECHANISMS = (
+    "PLAIN",
+    "DIGEST-MD5",
+    "X-OAUTH2",
+    *(f"SCRAM-SHA-{size}{binding}" for size in (1, 256, 512) for binding in ("", "-PLUS")),
+)
+READY = "accounts are ready in process"
+
+
+class NotInstalled(Exception):
+    pass
+
+
+class Ejabberd(Server):
+    """`mechanisms`: the SASL mechanisms to offer, instead of those of Debian's configuration (SCRAM-SHA-1, hashed)."""
+
+    def __init__(
+        self,
+        folder: Path,
+        certificate: Certificate,
+        domain: str = "screenpop.test",
+        accounts: Mapping[str, str] = ACCOUNTS,
+        mechanisms: Sequence[str] | None = None,
+        direct_tls: bool = False,
+        offline: bool = False,
+    ) -> None:
+        self._libraries = _libraries()
+        super().__init__(folder, certificate, domain, accounts)
+        self.direct_tls_port = free_port() if direct_tls else None
+        # YAML, which JSON is
+        (folder / "ejabberd.yml").write_text(json.dumps(self._configuration(mechanisms, offline), indent=2))
+        # Erlang's own resolver: names from /etc/hosts, nothing asked of the network
+        (folder / "inetrc").write_text("{lookup, [file]}.\n")
+
+    def command(self) -> list[str]:
+        mnesia = f'"{self.folder}/data"'
+        return ["erl", "-noinput", "-mnesia", "dir", mnesia, "-s", "ejabberd", "-eval", self._register_accounts()]
+
+    def environment(self) -> dict[str, str]:
+        return {
+            **super().environment(),
+            "HOME": str(self.folder),
+            "ERL_LIBS": str(self._libraries),
+            "ERL_INETRC": str(self.folder / "inetrc"),
+            "ERL_CRASH_DUMP_BYTES": "0",
+            "EJABBERD_CONFIG_PATH": str(self.folder / "ejabberd.yml"),
+            "EJABBERD_LOG_PATH": str(self.folder / "ejabberd.log"),
+        }
+
+    def ready(self) -> bool:
+        return f"{READY} {self.pid}\n" in self.output() and super().ready()
+
+    def log(self) -> str:
+        """What it writes to its console, because it writes its log file with a delay."""
+        return self.output()
+
+    def sign_in_line(self, jid: str) -> str:
+        return rf"Accepted c2s \S+ authentication for {jid}\b"
+
+    def _configuration(self, mechanisms: Sequence[str] | None, offline: bool) -> dict[str, object]:
+        c2s = {"ip": self.host, "module": "ejabberd_c2s"}
+        listen = [{**c2s, "port": self.port, "starttls_required": True}]
+        if self.direct_tls_port:
+            listen.append({**c2s, "port": self.direct_tls_port, "tls": True})
+        modules = ["mod_carboncopy", "mod_disco", "mod_ping", "mod_roster", "mod_stream_mgmt"]
+        refused = ["DIGEST-MD5", "X-OAUTH2"] if mechanisms is None else sorted(set(MECHANISMS) - set(mechanisms))
+        return {
+            "hosts": [self.domain],
+            "loglevel": "info",
+            "certfiles": [str(self.cert_file), str(self.key_file)],
+            "listen": listen,
+            "auth_method": "internal",
+            # stored in the clear, SCRAM can be offered with any hash
+            "auth_password_format": "scram" if mechanisms is None else "plain",
+            "disable_sasl_mechanisms": refused,
+            "modules": {name: {} for name in [*modules, *(["mod_offline"] if offline else [])]},
+        }
+
+    def _register_accounts(self) -> str:
+        """In Erlang; those that exist already, after a restart, stay."""
+        registered = [
+            f"ejabberd_auth:try_register({_erlang(user)}, {_erlang(self.domain)}, {_erlang(password)})"
+            for user, password in self.accounts.items()
+        ]
+        return ", ".join([*registered, f'io:format("{READY} ~s~n", [os:getpid()])']) + "."
+
+
+def _erlang(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'<<"{escaped}"/utf8>>'
+
+
+def _libraries() -> Path:
+    found = sorted(Path("/usr/lib").glob("*/ejabberd-*/ebin"))
+    if not (found and shutil.which("erl")):
+        raise NotInstalled("ejabberd is not installed (apt-get install ejabberd)")
+    return found[-1].parent.parent

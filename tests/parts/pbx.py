@@ -1,0 +1,131 @@
+"""A box that calls come in to, as far as screen_pop sees it: its configuration, outbox and log in a folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from fake_agi import Channel, Result
+from screenpop.config import Config, load
+from screenpop.outbox import Outbox
+
+CHECKOUT = Path(__file__).parents[2]
+SCRIPT = CHECKOUT / "screen_pop.py"
+DOMAIN = "screenpop.test"
+CONFIGURATION = """\
+[xmpp]
+jid = {jid}
+password = {password}
+server = {server}
+ca_file = {ca_file}
+[pop]
+to = {to}
+{pop}
+"""
+
+
+class Pbx:
+    """On leaving, its sender is gone."""
+
+    def __init__(
+        self,
+        folder: Path,
+        server: Any,
+        ca_file: Path,
+        password: str = "pbx's secret",
+        to: str = f"alice@{DOMAIN}",
+        **pop: object,
+    ) -> None:
+        """`server`: what has a host and a port; `pop`: further options of [pop]."""
+        self.conf, self.log_file, self.outbox = folder / "screen_pop.conf", folder / "screen_pop.log", Outbox(f"{folder}/outbox")
+        self.server, self.ca_file = f"{server.host}:{server.port}", ca_file
+        self.configure(password=password, to=to, **pop)
+        self.env = {
+            "SCREEN_POP_CONF": str(self.conf),
+            "SCREEN_POP_SPOOL": self.outbox.path,
+            "AST_LOG_DIR": str(folder),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+
+    def configure(
+        self,
+        jid: str = f"pbx@{DOMAIN}",
+        password: str = "pbx's secret",
+        to: str = f"alice@{DOMAIN}",
+        ca_file: Path | None = None,
+        **pop: object,
+    ) -> None:
+        text = CONFIGURATION.format(
+            jid=jid,
+            password=password,
+            server=self.server,
+            ca_file=ca_file or self.ca_file,
+            to=to,
+            pop="\n".join(f"{name} = {value}" for name, value in pop.items()),
+        )
+        written = self.conf.with_suffix(".new")
+        written.touch(mode=0o640)
+        written.write_text(text)
+        written.rename(self.conf)
+
+    @property
+    def config(self) -> Config:
+        return load(self.conf)
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text() if self.log_file.exists() else ""
+
+    def call(self, *arguments: str, variables: dict[str, str] | None = None, **channel: Any) -> Result:
+        """AGI(screen_pop.py,…) in a dialplan."""
+        channel = {"callerid": "+15551234567", "calleridname": "Bob Example", "extension": "123", **channel}
+        return Channel(variables=variables, **channel).run([SCRIPT, *arguments], env=self.env)
+
+    def screen_pop(self, *arguments: str, status: int = 0) -> str:
+        """What `screen-pop` prints; it must end with that status."""
+        done = subprocess.run(
+            [sys.executable, "-m", "screenpop", *arguments],
+            env={**os.environ, **self.env, "PYTHONPATH": f"{CHECKOUT}/lib"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == status, done.stdout
+        return done.stdout
+
+    def sender(self) -> int | None:
+        """The process id of the sender, if one is up: who has the doorbell open for reading, the test itself aside."""
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                if b"screenpop.sender" in words and self.outbox.path.encode() in (process / "environ").read_bytes():
+                    return int(process.name)
+            except OSError:
+                continue
+        return None
+
+    def kill_sender(self) -> None:
+        """As `kill -9` does it, and wait until it has gone: its lock is free then."""
+        pid = self.sender()
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            self.wait_for_sender_to_leave()
+
+    def wait_for_sender_to_leave(self) -> None:
+        with Path(self.outbox.path, "lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def __enter__(self) -> Pbx:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill_sender()

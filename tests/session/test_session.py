@@ -1,0 +1,352 @@
+"""Signing in: to a real Prosody and a real ejabberd, and to a scripted server for what those don't do wrong."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parts import scripted
+from parts.certificates import Authority, Certificate
+from parts.pbx import DOMAIN, Pbx
+from parts.prosody import Prosody
+from parts.recipient import Recipient
+from parts.scripted import ScriptedServer
+from screenpop import session
+from screenpop.call import Call
+from screenpop.session import Session
+from screenpop.stanza import pop
+from screenpop.trouble import Trouble
+
+PASSWORD = b"pbx's secret"
+
+
+class Told:
+    """A session, and what it told."""
+
+    def __init__(self, pbx: Pbx, resource: str = "box") -> None:
+        self.steps: dict[str, str] = {}
+        self.errors: list[tuple[str, str, str, str]] = []
+        self.receipts: list[tuple[str, str]] = []
+        self.session = Session(
+            pbx.config,
+            resource,
+            on_step=self.steps.__setitem__,
+            on_error=lambda *error: self.errors.append(error),
+            on_receipt=lambda *receipt: self.receipts.append(receipt),
+        )
+
+    def __enter__(self) -> Told:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+
+
+def mechanism(told: Told) -> str:
+    return told.steps["sign-in"].rpartition(" ")[2]
+
+
+@pytest.fixture(params=["prosody", "ejabberd"])
+def server(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def test_signs_in_and_confirms_a_message(server: Any, tmp_path: Path) -> None:
+    alice = Recipient(server.jid("alice"), server.accounts["alice"], server.host, server.port, server.ca_file)
+    with alice, Told(Pbx(tmp_path, server, server.ca_file)) as told:
+        told.session.send(pop(Call.new(), server.jid("alice"), "Call from +1 & <2>", late=False))
+        told.session.confirm()
+        alice.sync()
+        (message,) = alice.messages
+    assert message.body == "Call from +1 & <2>" and message.type == "chat"
+    assert message.from_jid == f"{server.jid('pbx')}/box"
+    assert mechanism(told).startswith("SCRAM-")
+    assert told.errors == []
+
+
+def test_a_message_to_nobody_comes_back_before_the_confirmation(server: Any, tmp_path: Path) -> None:
+    with Told(Pbx(tmp_path, server, server.ca_file)) as told:
+        message = pop(Call.new(), server.jid("nobody"), "Call", late=False)
+        told.session.send(message)
+        told.session.confirm()
+    ((stanza_id, jid, kind, reason),) = told.errors
+    assert (stanza_id, jid, kind) == (message.getID(), server.jid("nobody"), "cancel")
+    assert reason.startswith("service-unavailable")
+
+
+def test_a_wrong_password(server: Any, tmp_path: Path) -> None:
+    with pytest.raises(Trouble, match="sign-in: pbx@.*doesn't know this name and password; check.* password"):
+        Told(Pbx(tmp_path, server, server.ca_file, password="wrong"))
+
+
+@pytest.mark.parametrize("offered", ["SCRAM-SHA-1", "SCRAM-SHA-256", "PLAIN"])
+def test_a_prosody_that_offers_only_one_mechanism(
+    offered: str, authority: Authority, certificate: Certificate, tmp_path: Path, new_server_folder: Path
+) -> None:
+    server = Prosody(new_server_folder, certificate, mechanisms=[offered])
+    with server, Told(Pbx(tmp_path, server, authority.ca_file)) as told:
+        assert mechanism(told) == offered
+
+
+def test_direct_tls(authority: Authority, certificate: Certificate, tmp_path: Path, new_server_folder: Path, monkeypatch: Any) -> None:
+    with Prosody(new_server_folder, certificate, direct_tls=True) as server:
+        pbx = Pbx(tmp_path, server, authority.ca_file)
+        pbx.server = f"{server.host}:{server.direct_tls_port}"
+        pbx.configure()
+        # 5223 and 443, which stand for direct TLS, are not free for a test
+        monkeypatch.setattr("screenpop.hosts.DIRECT_TLS_PORTS", (server.direct_tls_port,))
+        with Told(pbx) as told:
+            assert "direct TLS" in told.steps["connection"]
+            told.session.confirm()
+
+
+@pytest.mark.parametrize(
+    ("names", "expired", "trusted", "reason"),
+    [
+        ([DOMAIN], True, True, "has expired; renew it"),
+        (["other.test"], False, True, f"is not for {DOMAIN}; the server needs a certificate for the domain"),
+        ([DOMAIN], False, False, "can't be trusted: .*; .xmpp. ca_file should be"),
+    ],
+    ids=["expired", "other host name", "unknown CA"],
+)
+@pytest.mark.parametrize("direct_tls", [False, True], ids=["STARTTLS", "direct TLS"])
+def test_a_certificate_that_does_not_hold_gets_no_credential(
+    names: list[str],
+    expired: bool,
+    trusted: bool,
+    reason: str,
+    direct_tls: bool,
+    authority: Authority,
+    tmp_path: Path,
+    monkeypatch: Any,
+) -> None:
+    certificate = authority.issue(tmp_path, *names, expired=expired)
+    (tmp_path / "other").mkdir()
+    ca_file = authority.ca_file if trusted else Authority(tmp_path / "other").ca_file
+    with ScriptedServer(certificate, direct_tls=direct_tls) as server:
+        if direct_tls:
+            monkeypatch.setattr("screenpop.hosts.DIRECT_TLS_PORTS", (server.port,))
+        with pytest.raises(Trouble, match=f"certificate of .* {reason}"):
+            Told(Pbx(tmp_path, server, ca_file))
+        assert server.connections == 1
+        assert_no_credential(server)
+
+
+def assert_no_credential(server: ScriptedServer) -> None:
+    """Neither in the clear nor over a TLS that proves nothing."""
+    for received in (server.received_plain, server.received_tls):
+        assert b"<auth" not in received
+        assert PASSWORD not in received and base64.b64encode(b"\0pbx\0" + PASSWORD) not in received
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Silence is noticed at once."""
+    monkeypatch.setattr(session, "STEP_DEADLINE", 0.3)
+    monkeypatch.setattr("screenpop.tcp.ADDRESS_DEADLINE", 0.3)
+
+
+STEPS = [
+    "connection",
+    "stream",
+    "features",
+    "starttls",
+    "tls",
+    "stream-after-tls",
+    "features-after-tls",
+    "sasl-auth",
+    "success",
+    "stream-after-sasl",
+    "features-after-sasl",
+    "bind",
+]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_says_nothing_any_more(step: str, certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, faults={step: scripted.silent}) as server:
+        with pytest.raises(Trouble, match=r"doesn't answer|no answer"):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_server_that_closes(step: str, certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, faults={step: scripted.close}) as server:
+        with pytest.raises(Trouble, match=r"closed the connection|EOF|[Rr]eset|[Bb]roken"):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (scripted.say("HTTP/1.1 400 Bad Request\r\n\r\n"), "is not XMPP"),
+        (scripted.say("<html>"), "is not XMPP"),
+        (scripted.say("<!DOCTYPE x [<!ENTITY a 'aaaa'>]><stream:stream>"), "document type declaration"),
+    ],
+    ids=["HTTP", "HTML", "DOCTYPE"],
+)
+def test_what_is_no_stream(fault: scripted.Fault, reason: str, certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, faults={"stream": fault}) as server:
+        with pytest.raises(Trouble, match=f"stream: .*{reason}"):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+        assert_no_credential(server)
+
+
+@pytest.mark.parametrize("condition", ["host-unknown", "system-shutdown"])
+@pytest.mark.parametrize("step", ["features", "features-after-tls", "bind"])
+def test_a_stream_error(condition: str, step: str, certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, faults={step: scripted.stream_error(condition)}) as server:
+        with pytest.raises(Trouble, match=f"the server says {condition}"):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+
+
+def test_a_stanza_without_an_end(certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, faults={"features-after-tls": scripted.endless_stanza}) as server:
+        with pytest.raises(Trouble, match="a stanza without an end"):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+
+
+@pytest.mark.parametrize("before_tls", [(), ("PLAIN", "SCRAM-SHA-1")])
+def test_no_tls_no_credential(before_tls: tuple[str, ...], tmp_path: Path, authority: Authority) -> None:
+    with ScriptedServer(None, mechanisms_before_tls=before_tls) as server:
+        with pytest.raises(Trouble, match=r"TLS: .* offers no TLS; TLS must be switched on"):
+            Told(Pbx(tmp_path, server, authority.ca_file))
+        assert_no_credential(server)
+
+
+@pytest.mark.parametrize("offered", [["DIGEST-MD5"], ["CRAM-MD5", "ANONYMOUS"], []])
+def test_never_with_another_mechanism(offered: list[str], certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, mechanisms=offered) as server:
+        with pytest.raises(Trouble, match="neither SCRAM nor PLAIN"):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+        assert_no_credential(server)
+        assert b"jabber:iq:auth" not in server.received_tls  # XEP-0078
+
+
+@pytest.mark.parametrize("proof", [scripted.wrong_signature, scripted.no_signature])
+def test_a_server_that_does_not_know_the_password(
+    proof: scripted.Fault, certificate: Certificate, tmp_path: Path
+) -> None:
+    with ScriptedServer(certificate, faults={"success": proof}) as server:
+        with pytest.raises(Trouble, match="the server's part of SCRAM-SHA-1 is wrong"):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+
+
+@pytest.mark.parametrize(
+    ("offered", "bindings", "chosen", "flag"),
+    [
+        # RFC 5802 section 6, XEP-0440
+        (["SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"], ["tls-server-end-point"], "SCRAM-SHA-1-PLUS", b"p=tls-server-end-point,"),
+        (["SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"], ["tls-exporter"], "SCRAM-SHA-1", b"n,"),
+        (["SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"], [], "SCRAM-SHA-1", b"n,"),
+        (["SCRAM-SHA-256", "SCRAM-SHA-1"], [], "SCRAM-SHA-256", b"y,"),
+        (["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"], [], "SCRAM-SHA-512", b"y,"),
+        (["SCRAM-SHA-256", "SCRAM-SHA-1-PLUS"], ["tls-server-end-point"], "SCRAM-SHA-1-PLUS", b"p="),
+    ],
+)
+@pytest.mark.parametrize("tls_1_2", [False, True], ids=["TLS 1.3", "TLS 1.2"])
+def test_the_best_mechanism_bound_to_the_channel_where_the_server_can(
+    offered: list[str],
+    bindings: list[str],
+    chosen: str,
+    flag: bytes,
+    tls_1_2: bool,
+    certificate: Certificate,
+    tmp_path: Path,
+) -> None:
+    with ScriptedServer(certificate, mechanisms=offered, channel_bindings=bindings, tls_1_2=tls_1_2) as server:
+        with Told(Pbx(tmp_path, server, certificate.ca_file)) as told:
+            assert mechanism(told) == chosen
+        first = server.received_tls.partition(b"<auth")[2].partition(b">")[2].partition(b"<")[0]
+        assert base64.b64decode(first).startswith(flag)
+
+
+@pytest.mark.parametrize(
+    ("condition", "reason"),
+    [
+        ("account-disabled", "the account is disabled"),
+        ("temporary-auth-failure", "the server says temporary-auth-failure"),
+    ],
+)
+def test_a_sign_in_that_is_refused(condition: str, reason: str, certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, faults={"success": scripted.sasl_failure(condition)}) as server:
+        with pytest.raises(Trouble, match=f"sign-in: .*{reason}"):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+
+
+def test_binding_that_is_refused(certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, faults={"bind": scripted.stanza_error("cancel", "conflict")}) as server:
+        with pytest.raises(Trouble, match="bind: the server says conflict"):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+
+
+@pytest.mark.parametrize(("announced", "asked_for"), [(None, False), ("optional", False), ("required", True)])
+def test_a_session_is_asked_for_only_where_the_server_insists(
+    announced: str | None, asked_for: bool, certificate: Certificate, tmp_path: Path
+) -> None:
+    with ScriptedServer(certificate, session=announced) as server:
+        with Told(Pbx(tmp_path, server, certificate.ca_file)) as told:
+            told.session.confirm()
+        assert (b"xmpp-session" in server.received_tls) == asked_for
+
+
+def test_one_byte_at_a_time(certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, piecemeal=True) as server:
+        with Told(Pbx(tmp_path, server, certificate.ca_file)) as told:
+            told.session.confirm()
+
+
+def test_a_server_without_ping_confirms_all_the_same(certificate: Certificate, tmp_path: Path) -> None:
+    refused = scripted.stanza_error("cancel", "service-unavailable")
+    with ScriptedServer(certificate, faults={"ping": refused}) as server:
+        with Told(Pbx(tmp_path, server, certificate.ca_file)) as told:
+            told.session.confirm()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_no_confirmation_no_delivery(certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, faults={"ping": scripted.silent}) as server:
+        with Told(Pbx(tmp_path, server, certificate.ca_file)) as told, pytest.raises(Trouble, match="doesn't answer"):
+            told.session.confirm()
+
+
+def test_the_next_host_is_tried(certificate: Certificate, prosody: Prosody, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, faults={"stream": scripted.stream_error("system-shutdown")}) as first:
+        pbx = Pbx(tmp_path, prosody, prosody.ca_file)
+        pbx.server = f"{first.host}:{first.port} 127.0.0.1:1 {pbx.server}"
+        pbx.configure()
+        with Told(pbx) as told:
+            assert str(prosody.port) in told.steps["connection"]
+        assert first.connections == 1
+
+
+def test_all_hosts_are_named_when_none_works(tmp_path: Path, authority: Authority) -> None:
+    class Nowhere:
+        host, port = "127.0.0.1", 1
+
+    pbx = Pbx(tmp_path, Nowhere, authority.ca_file)
+    pbx.server = "127.0.0.1:1 [::1]:2"
+    pbx.configure()
+    with pytest.raises(Trouble, match=r"connection: 127.0.0.1:1 .*refused.* \| \[::1\]:2 .*; is the server up"):
+        Told(pbx)
+
+
+def test_an_unknown_host(tmp_path: Path, authority: Authority) -> None:
+    class Nowhere:
+        host, port = "no-such-host.invalid", 5222
+
+    with pytest.raises(Trouble, match="DNS: no-such-host.invalid: .*check .xmpp. jid and server"):
+        Told(Pbx(tmp_path, Nowhere, authority.ca_file))
+
+
+def test_ipv6(certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, host="::1") as server:
+        pbx = Pbx(tmp_path, server, certificate.ca_file)
+        pbx.server = f"[::1]:{server.port}"
+        pbx.configure()
+        with Told(pbx) as told:
+            assert told.steps["connection"].endswith(" at ::1")
