@@ -2,13 +2,12 @@
 
     sudo bench/run.sh [CALLS]
 
-Each round makes one call of each kind, so that all kinds see the same machine. Hold is from before to after AGI() in the
-dialplan; pop is from before AGI() to the message at the recipient's client. Both by the clock of the one machine.
+Each round makes one call of each kind, so that all kinds see the same machine. Hold is from before to after AGI() in
+the dialplan; pop is from before AGI() to the message at the recipient's client. Both by the clock of the one machine.
 """
 
 from __future__ import annotations
 
-import re
 import statistics
 import sys
 import tempfile
@@ -88,11 +87,11 @@ def measure(bench: Bench, rounds: int) -> None:
                 pops[kind] += [pop] if pop is not None else []
         print(f"\rround {number + 1} of {WARM_UP + rounds}", end="", file=sys.stderr)
     bare = statistics.median(holds["a bare Python AGI script"])
-    print(f"\n\nmedians of {rounds} calls each      hold ms   × bare    pop ms")
+    print(f"\n\nmedians of {rounds} calls each      hold ms   / bare    pop ms")
     for kind in kinds:
         ratio = statistics.median(holds[kind]) / bare
-        pop = median(pops[kind]) if pops[kind] else "       -"
-        print(f"{kind:28}{median(holds[kind])}{ratio:9.2f}  {pop}")
+        popped = median(pops[kind]) if pops[kind] else "       -"
+        print(f"{kind:28}{median(holds[kind])}{ratio:9.2f}  {popped}")
 
 
 def main(rounds: int) -> None:

@@ -1,4 +1,4 @@
-"""The servers that the tests of the XMPP session share; a test that needs one set up otherwise makes its own."""
+"""The real parts that tests share; a test that needs one set up otherwise makes its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from parts import recording
+from parts.asterisk import Asterisk
+from parts.box import Box, BoxUnavailable
 from parts.certificates import Authority, Certificate
 from parts.debs import NotAvailable
 from parts.ejabberd import Ejabberd, NotInstalled
@@ -64,3 +67,21 @@ def new_server_folder(server_folder: Path) -> Path:
     folder = Path(tempfile.mkdtemp(dir=server_folder))
     folder.chmod(0o755)
     return folder
+
+
+@pytest.fixture(scope="session")
+def box() -> Iterator[Box]:
+    try:
+        box = Box()
+    except BoxUnavailable as why:
+        pytest.skip(f"no real Asterisk: {why}")
+    with box:
+        yield box
+
+
+@pytest.fixture(scope="session")
+def asterisk(box: Box) -> Iterator[Asterisk]:
+    """For the harness: one that runs the probe."""
+    recording.install_probe(box)
+    with Asterisk(box, recording.EXTENSIONS, env=recording.ENV) as asterisk:
+        yield asterisk

@@ -9,8 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent)]
-
 from fake_agi import Channel, Result
 from parts.certificates import Authority
 from parts.debs import NotAvailable

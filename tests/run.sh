@@ -3,6 +3,7 @@
 set -eu
 
 cd "$(dirname "$0")/.."
+PATH=/usr/bin:$PATH # the system's Python: an ordinary user, as which parts of it run, can use that
 tests/packages.sh
 venv=$(tests/venv.sh requirements.txt tests/requirements.txt)
 SCREEN_POP_CACHE=$(dirname "$venv")

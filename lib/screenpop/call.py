@@ -8,6 +8,10 @@ from __future__ import annotations
 import os
 import time
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 EVENTS = ("ringing", "answered", "missed", "ended")
 
 # XML 1.0 section 2.2 forbids control characters (a line end would forge a log line, too) and two noncharacters.
@@ -41,8 +45,8 @@ def clean(value: str | bytes, limit: int = 128) -> str:
 class Call:
     """One event of one call. All text in it has been cleaned.
 
-    `presentation` is Asterisk's number (`callerid.h`: `& 0x60` not 0 is restricted or unavailable). A number that may not
-    be shown is not kept either: `number` and `name` are then empty and `withheld` is true.
+    `presentation` is Asterisk's number (`callerid.h`: `& 0x60` not 0 is restricted or unavailable). A number that may
+    not be shown is not kept either: `number` and `name` are then empty and `withheld` is true.
     """
 
     id: str = ""  # unique; the name of the file in the outbox
@@ -77,7 +81,7 @@ class Call:
         """A call out of its JSON object; fields of a later version are passed over. Raises ValueError."""
         if not isinstance(record, dict):
             raise ValueError("not a JSON object")
-        known = {}
+        known: dict[str, Any] = {}
         for field, default in _DEFAULTS.items():
             if field in record:
                 kind = (list, tuple) if field == "delivered" else (int, float) if field == "time" else type(default)

@@ -29,8 +29,12 @@ def run(outbox: str) -> int:
 
 
 def _say(fine: bool, step: str, detail: str) -> bool:
-    print(f"{'ok' if fine else 'PROBLEM':9}{step:15}{detail}", flush=True)
+    print(_line(fine, step, detail), flush=True)
     return fine
+
+
+def _line(fine: bool, step: str, detail: str) -> str:
+    return f"{'ok' if fine else 'PROBLEM':9}{step:15}{detail}"
 
 
 def _permissions(path: Path) -> bool:
@@ -72,7 +76,7 @@ def _session(given: config.Config) -> bool:
         session = Session(
             given,
             f"screen-pop-check-{os.urandom(4).hex()}",
-            on_step=lambda step, detail: _say(True, step, detail) and None,
+            on_step=lambda step, detail: print(_line(True, step, detail), flush=True),
             on_error=lambda *_: None,
             on_receipt=lambda *_: None,
         )

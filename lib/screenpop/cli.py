@@ -15,7 +15,7 @@ from .outbox import path_from_environment
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="screen-pop",
-        description="Shows people who is calling, on their XMPP client. Asterisk's dialplan calls screen_pop.py; this is for you.",
+        description="Shows people who is calling, on their XMPP client. The dialplan runs screen_pop.py.",
     )
     parser.add_argument("--version", action="version", version=f"screen_pop {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -152,6 +152,7 @@ def load(path: Path) -> Config:
             complaints.append(f"{where} {name} is set again; it stands in line {lines[option]} already")
         elif not text:
             complaints.append(f"{where} {name} has no value: give one, or take the line out")
+            lines[option] = number
         else:
             lines[option] = number
             try:
@@ -163,14 +164,13 @@ def load(path: Path) -> Config:
         # an option with a wrong value has had its complaint
         return (section, name) in lines
 
-    if not complaints:
-        if not there("xmpp", "jid"):
-            complaints.append(f"{path}: [xmpp] jid is missing: the account that sends, such as pbx@example.org")
-        if not there("pop", "to"):
-            complaints.append(f"{path}: [pop] to is missing: who is told, such as alice@example.org")
-        if there("xmpp", "password") == there("xmpp", "password_file"):
-            which = "both are there" if there("xmpp", "password") else "missing"
-            complaints.append(f"{path}: [xmpp] password or password_file: {which}; one of them is needed")
+    if not there("xmpp", "jid"):
+        complaints.append(f"{path}: [xmpp] jid is missing: the account that sends, such as pbx@example.org")
+    if not there("pop", "to"):
+        complaints.append(f"{path}: [pop] to is missing: who is told, such as alice@example.org")
+    if there("xmpp", "password") == there("xmpp", "password_file"):
+        which = "both are there" if there("xmpp", "password") else "missing"
+        complaints.append(f"{path}: [xmpp] password or password_file: {which}; one of them is needed")
 
     password, password_file = values["xmpp", "password"], values["xmpp", "password_file"]
     ca_file = values["xmpp", "ca_file"]
@@ -201,7 +201,7 @@ def load(path: Path) -> Config:
 def _parse(path: Path, complaints: list[str]) -> list[tuple[int, str, str, str]]:
     """Each setting with its line number and section."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         advice = {
             errno.ENOENT: "copy screen_pop.conf.sample there and fill it in",
@@ -209,10 +209,10 @@ def _parse(path: Path, complaints: list[str]) -> list[tuple[int, str, str, str]]
         }.get(error.errno or 0, "it should be a file")
         raise ConfigError([f"{path}: {error.strerror}; {advice}"]) from error
     except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise ConfigError([f"{path}:{line}: not UTF-8: save the file in that encoding"]) from error
+        number = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError([f"{path}:{number}: not UTF-8: save the file in that encoding"]) from error
     section, settings = "", []
-    for number, raw in enumerate(text.split("\n"), 1):
+    for number, raw in enumerate(content.split("\n"), 1):
         line = re.sub(r"(^|\s);.*", "", raw).strip()  # a ; within a word is part of it
         if not line:
             continue
@@ -221,15 +221,17 @@ def _parse(path: Path, complaints: list[str]) -> list[tuple[int, str, str, str]]
             if section not in _SECTIONS:
                 complaints.append(f"{path}:{number}: no section [{section}] is known; there are {_listed(_SECTIONS)}")
         elif setting := re.fullmatch(r"(\w+)\s*=>?\s*(.*)", line):
+            text = setting[2]
             if setting[1].lower() == "password" and line != raw.strip():
+                text = raw  # it has its complaint
                 complaints.append(
-                    f"{path}:{number}: password: a ; behind a blank begins a comment; put the comment into a line of its"
-                    " own, or such a password into password_file"
+                    f"{path}:{number}: password: a ; behind a blank begins a comment; put the comment into a line of"
+                    " its own, or such a password into password_file"
                 )
-            elif not section:
+            if not section:
                 complaints.append(f"{path}:{number}: {setting[1]} stands before the first section, such as [xmpp]")
             elif section in _SECTIONS:
-                settings.append((number, section, setting[1].lower(), setting[2]))
+                settings.append((number, section, setting[1].lower(), text))
         else:
             complaints.append(f"{path}:{number}: neither a [section] nor a setting such as name = value")
     return settings

@@ -1,6 +1,6 @@
 """Delivery: calls become messages, and each of these comes to one of three ends.
 
-The server has taken it; it came back and never will be taken (then the call goes to failed/ with the reason); or not yet.
+The server has taken it; or it came back, and the call goes to failed/ with the reason; or not yet.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ REMEMBERED = 2000  # messages whose bounce from a remote domain may still come
 
 class Box(Protocol):
     """Where the calls are: the outbox, or the memory of a sender that got its call handed over."""
+
+    patience: float
 
     def waiting(self) -> list[str]: ...
     def read(self, name: str) -> Call: ...
@@ -57,7 +59,9 @@ class Delivery:
         calls = [self.calls.setdefault(call.id, call) for call in calls]  # what we know is newer than what is written
         self.tested = [call for call in calls if call.receipt]
         for call in self.tested:
-            self.box.tell(call, step="sender", ms=round((time.time() - call.time) * 1000, 1), detail=f"process {os.getpid()}")
+            self.box.tell(
+                call, step="sender", ms=round((time.time() - call.time) * 1000, 1), detail=f"process {os.getpid()}"
+            )
         self.step_began = time.monotonic()
         if not self.session:
             self.session = Session(config, self.box.resource(), self._on_step, self._on_error, self._on_receipt)
@@ -114,7 +118,7 @@ class Delivery:
             else:
                 self.box.remove(call)
         except OSError as error:
-            self.refused[call.id] = f"{error.filename}: {error.strerror}"
+            self.refused[call.id] = str(error)
             return
         del self.calls[call.id]
         if call.failed:
@@ -153,8 +157,8 @@ class Delivery:
         self.step_began = now
 
     def _on_error(self, stanza_id: str, sender: str, kind: str, reason: str) -> None:
-        """A message came back: before its confirmation, or later from a remote domain. RFC 6120 section 8.3.2: `wait` is
-        the one type that says to try again.
+        """A message came back: before its confirmation, or later from a remote domain. RFC 6120 section 8.3.2: `wait`
+        is the one type that says to try again.
         """
         call, to = self.sent.get(stanza_id, (None, ""))
         if not call or not self._speaks_for(sender, to):
@@ -183,4 +187,8 @@ class Delivery:
         """
         assert self.session  # noqa: S101 - it is the one that calls
         own = self.session.config.jid
-        return sender in ("", own.domain, str(own)) or jid.same_account(sender, recipient) or sender == jid.domain(recipient)
+        return (
+            sender in ("", own.domain, str(own))
+            or jid.same_account(sender, recipient)
+            or sender == jid.domain(recipient)
+        )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
-import time
 
 from .call import Call
 from .doorbell import ring, start_sender
 from .outbox import Outbox
-
-LIFE = 300.0  # seconds for which such a sender tries, each with one call in its memory
 
 
 def hand_over(call: Call) -> None:
@@ -31,15 +29,16 @@ def take() -> Call:
 
 
 class Memory:
-    """Stands in for the outbox of a sender that got its call handed over, and gives it back as soon as that is possible.
+    """Stands in for the outbox of a sender that got its call handed over, and gives it back as soon as it can.
 
-    What it can't send, only the log tells.
+    What can't be sent, only the log tells.
     """
+
+    patience = 300.0  # seconds: each such call has a process of its own
 
     def __init__(self, call: Call, outbox: str) -> None:
         self.call: Call | None = call
         self.outbox = Outbox(outbox)
-        self.end = time.monotonic() + LIFE
 
     def waiting(self) -> list[str]:
         return [self.call.id] if self.call else []
@@ -67,13 +66,10 @@ class Memory:
     def tell(self, call: Call, **answer: object) -> None:
         """Nobody waits; but with what can't be sent yet the outbox is tried again."""
         if answer.get("status") == "QUEUED":
-            try:
+            with contextlib.suppress(OSError):
                 self.outbox.put(call)
+                self.call = None
                 ring(self.outbox.path)
-            except OSError:
-                if time.monotonic() < self.end:
-                    return
-            self.call = None
 
     def resource(self) -> str:
         return f"screen-pop-{os.urandom(4).hex()}"

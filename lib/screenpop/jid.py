@@ -52,4 +52,6 @@ def domain(text: str) -> str:
 
 def _folded(text: str) -> tuple[str, str]:
     address = parse(text)
-    return unicodedata.normalize("NFKC", address.local.casefold()), unicodedata.normalize("NFKC", address.domain.casefold())
+    return unicodedata.normalize("NFKC", address.local.casefold()), unicodedata.normalize(
+        "NFKC", address.domain.casefold()
+    )

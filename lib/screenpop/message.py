@@ -44,8 +44,7 @@ def _clock(seconds: float) -> str:
 
 
 def _ago(seconds: float) -> str:
-    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1)):
-        count = int(seconds // length)
-        if count:
-            break
+    units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
+    unit, length = next((unit for unit in units if seconds >= unit[1]), units[-1])
+    count = int(seconds // length)
     return f"{count} {unit}{'' if count == 1 else 's'}"

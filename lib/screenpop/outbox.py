@@ -4,8 +4,8 @@
     new/   calls to be sent; a file is complete as soon as it is here
     failed/  calls that can't be sent, each with the reason
 
-A call is written in tmp/ and renamed into new/, so a kill at any instruction leaves it there whole or not at all. Nothing
-is synced to the disk: a power cut ends the calls as well. This is imported while a caller waits.
+A call is written in tmp/ and renamed into new/, so a kill at any instruction leaves it there whole or not at all.
+Nothing is synced to the disk: a power cut ends the calls as well. This is imported while a caller waits.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Broken(Exception):
 
 
 class Outbox:
+    patience = float("inf")  # seconds for which a call may be kept, whatever the configuration says
+
     def __init__(self, path: str) -> None:
         self.path = path
 
@@ -116,7 +118,7 @@ class Outbox:
             return None
 
     def reject(self, name: str, reason: str) -> None:
-        """Move what is no call to failed/, with its reason beside it. Nothing there has this name, and none is too long."""
+        """Move what is no call to failed/, with its reason beside it, by a name that is new there and not too long."""
         moved = os.fsdecode(os.fsencode(name)[:200]) + f".{os.urandom(4).hex()}"
         os.rename(f"{self.path}/new/{name}", f"{self.path}/failed/{moved}")
         with contextlib.suppress(OSError), open(f"{self.path}/failed/{moved}.reason", "w", encoding="utf-8") as file:
@@ -140,12 +142,12 @@ class Outbox:
     def resource(self) -> str:
         """The XMPP resource of this outbox: made once, so that every session of this box has the same full JID."""
         path = f"{self.path}/resource"
-        try:
-            with open(path, encoding="ascii") as file:
-                return file.read().strip()
-        except FileNotFoundError:
-            made = f"screen-pop-{os.urandom(4).hex()}"
-            with open(f"{self.path}/tmp/resource", "w", encoding="ascii") as file:
-                file.write(made + "\n")
-            os.rename(f"{self.path}/tmp/resource", path)
-            return made
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            made = file.read().decode("ascii", "replace").strip()
+            if made.startswith("screen-pop-"):
+                return made
+        made = f"screen-pop-{os.urandom(4).hex()}"
+        with open(f"{self.path}/tmp/resource", "w", encoding="ascii") as file:
+            file.write(made + "\n")
+        os.rename(f"{self.path}/tmp/resource", path)
+        return made

@@ -1,4 +1,4 @@
-"""Proving who we are: SCRAM by `scramp` (RFC 5802, RFC 7677), bound to the TLS channel where the server can, else PLAIN.
+"""Proving who we are: SCRAM by `scramp` (RFC 5802, RFC 7677), bound to the channel where the server can, else PLAIN.
 
 Only over verified TLS; DIGEST-MD5 and XEP-0078 never.
 """
@@ -25,7 +25,7 @@ _SCRAM = ("SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512")
 class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by the name of their class
     """xmpppy's SASL with other mechanisms. `startsasl` tells how it stands: "in-process", "success" or "failure".
 
-    After a failure `condition` is the server's word for it (RFC 6120 section 6.5), or `wrong` says what went wrong here.
+    After a failure `condition` is the server's word for it (RFC 6120 section 6.5), or `wrong` says what is wrong here.
     """
 
     def __init__(self, username: str, password: str, tls: Any) -> None:
@@ -79,7 +79,10 @@ class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by t
     def _channel_binding(self) -> tuple[str, bytes] | None:
         try:
             return scramp.make_channel_binding(CHANNEL_BINDING, self.tls)  # type: ignore[no-any-return]
-        except (ValueError, scramp.ScramException):  # a signature without a hash (Ed25519): RFC 5929 leaves it undefined
+        except (
+            ValueError,
+            scramp.ScramException,
+        ):  # a signature without a hash (Ed25519): RFC 5929 leaves it undefined
             return None
 
     def SASLHandler(self, conn: Any, challenge: Any) -> None:

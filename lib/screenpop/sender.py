@@ -1,7 +1,7 @@
 """The sender: takes the calls out of the outbox and sends them, over one session for as many as come.
 
-Started by a door when a call comes and nobody answers the doorbell (doorbell.py), it stays for `linger` seconds after the
-last call, and for as long as calls wait.
+Started by a door when a call comes and nobody answers the doorbell (doorbell.py), it stays for `linger` seconds after
+the last call, and for as long as calls wait.
 """
 
 from __future__ import annotations
@@ -129,7 +129,11 @@ class Sender:
     def _put_off(self, call: Call, reason: str) -> None:
         """A call that was tried and could not be sent waits, or is too old for that."""
         age = time.time() - call.time
-        if self.config and age > self.config.give_up_after:
-            self.delivery.give_up(call, self.config, f"given up after {age:.0f} s: {reason}")
+        given_up = f"given up after {age:.0f} s: {reason}"
+        if self.config and age > min(self.config.give_up_after, self.box.patience):
+            self.delivery.give_up(call, self.config, given_up)
+        elif age > self.box.patience:
+            self.log.write(f"{call.id} failed: {given_up}")
+            self.box.fail(call)
         else:
             self.box.tell(call, status="QUEUED", reason=reason)

@@ -56,7 +56,7 @@ class Session:
         self.client.RegisterHandler("message", self._message)
 
     def _connect(self, found: list[hosts.Host]) -> Client:
-        """A stream over verified TLS to the first host with which that works; the trouble of all of them if none does."""
+        """A stream over verified TLS to the first host with which that works, or the trouble of all of them."""
         troubles = []
         for host in found:
             client = Client(self.domain)
@@ -106,7 +106,8 @@ class Session:
         client.wait(lambda: sasl.startsasl != "in-process", "sign-in")
         if sasl.startsasl != "success":
             what, advice = _REFUSED.get(
-                sasl.condition, (sasl.wrong or f"the server says {sasl.condition or 'nothing of SASL'}", "look into the server's log")
+                sasl.condition,
+                (sasl.wrong or f"the server says {sasl.condition or 'nothing of SASL'}", "look into the server's log"),
             )
             raise Trouble("sign-in", f"{self.config.jid} by {sasl.mechanism or 'SASL'}: {what}", advice)
         self.on_step("sign-in", f"{self.config.jid} by {sasl.mechanism}")
@@ -117,7 +118,9 @@ class Session:
         """RFC 6120 section 7; and RFC 3921's session where a server still insists on it."""
         client = self.client
         self._begin(client)
-        wanted = protocol.Node("bind", attrs={"xmlns": NS_BIND}, payload=[protocol.Node("resource", payload=[resource])])
+        wanted = protocol.Node(
+            "bind", attrs={"xmlns": NS_BIND}, payload=[protocol.Node("resource", payload=[resource])]
+        )
         answer = client.ask(protocol.Protocol("iq", typ="set", payload=[wanted]), "bind")
         if answer.getType() != "result":
             _, condition, text = stanza_error(answer)
@@ -126,7 +129,12 @@ class Session:
         self.jid = (bound and bound.getTagData("jid")) or f"{self.config.jid}/{resource}"
         session = client.has_feature("session", protocol.NS_SESSION)
         if session and not session.getTag("optional"):
-            client.ask(protocol.Protocol("iq", typ="set", payload=[protocol.Node("session", attrs={"xmlns": protocol.NS_SESSION})]), "bind")
+            client.ask(
+                protocol.Protocol(
+                    "iq", typ="set", payload=[protocol.Node("session", attrs={"xmlns": protocol.NS_SESSION})]
+                ),
+                "bind",
+            )
         self.on_step("bind", self.jid)
 
     def fileno(self) -> int:
@@ -142,7 +150,9 @@ class Session:
         ping sent behind them (XEP-0199), be it a result or an error. Messages that it bounced have come before that.
         """
         self._begin(self.client)
-        ping = protocol.Protocol("iq", typ="get", to=self.domain, payload=[protocol.Node("ping", attrs={"xmlns": NS_PING})])
+        ping = protocol.Protocol(
+            "iq", typ="get", to=self.domain, payload=[protocol.Node("ping", attrs={"xmlns": NS_PING})]
+        )
         self.client.ask(ping, "message")
 
     def process(self) -> None:
@@ -159,7 +169,9 @@ class Session:
     def _message(self, conn: Any, message: Any) -> None:
         if message.getType() == "error" and message.getID():
             kind, condition, text = stanza_error(message)
-            self.on_error(message.getID(), str(message.getFrom() or ""), kind, f"{condition}: {text}" if text else condition)
+            self.on_error(
+                message.getID(), str(message.getFrom() or ""), kind, f"{condition}: {text}" if text else condition
+            )
         received = message.getTag("received", namespace=NS_RECEIPTS)
         if received and message.getType() != "error":
             self.on_receipt(received.getAttr("id") or "", str(message.getFrom()))

@@ -30,7 +30,10 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
 
     def StreamInit(self) -> None:
         super().StreamInit()
-        self.Stream._parser.StartDoctypeDeclHandler = self._refuse_doctype
+        parser = self.Stream._parser
+        parser.StartDoctypeDeclHandler = self._refuse_doctype
+        if hasattr(parser, "SetReparseDeferralEnabled"):
+            parser.SetReparseDeferralEnabled(False)  # expat 2.6 would keep a stanza that came in two pieces for later
         self.Stream.stream_footer_received = self._end
 
     def _refuse_doctype(self, *declaration: object) -> None:

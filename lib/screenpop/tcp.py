@@ -17,7 +17,7 @@ ADDRESS_DEADLINE = 5.0  # seconds for a name to become addresses, and for each o
 
 
 class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its plug-ins up by the name of their class
-    """A connection to the first address of a host that answers. Raises Trouble; once it is up, OSError when it is lost."""
+    """A connection to the first address of a host that answers. Raises Trouble; once it is up, OSError."""
 
     def __init__(self, host: Host) -> None:
         super().__init__((host.name, host.port), use_srv=False)
@@ -44,7 +44,7 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
         raise Trouble("connection", f"{self.host}: {', '.join(failures)}", "is the server up, and the port open?")
 
     def secure(self, context: ssl.SSLContext, domain: str, deadline: float) -> None:
-        """The TLS handshake. The server is asked for, and its certificate verified for, the domain (RFC 6120 13.7.2)."""
+        """The TLS handshake. The domain is asked for, and the certificate verified for it (RFC 6120 section 13.7.2)."""
         self._sock.settimeout(max(0.001, deadline - time.monotonic()))
         self._sock = context.wrap_socket(self._sock, server_hostname=domain)
         self._sock.setblocking(False)
@@ -86,11 +86,11 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
                 data = data[self._sock.send(data) :]
                 continue
             except (ssl.SSLWantWriteError, BlockingIOError):
-                waiting = ([], [self._sock])
+                to_read, to_write = [], [self._sock]
             except ssl.SSLWantReadError:
-                waiting = ([self._sock], [])
+                to_read, to_write = [self._sock], []
             left = self._owner.deadline - time.monotonic()
-            if left <= 0 or not any(select.select(*waiting, [], left)):
+            if left <= 0 or not any(select.select(to_read, to_write, [], left)):
                 raise TimeoutError("the server doesn't read what is sent")
 
     def disconnect(self) -> None:
@@ -98,7 +98,7 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
 
 
 def _addresses(host: Host) -> list[tuple[Any, Any]]:
-    """The families and addresses of a host. `getaddrinfo` knows no deadline: it is left behind when it takes too long."""
+    """The families and addresses of a host. `getaddrinfo` knows no deadline; it is left behind then."""
     found: list[Any] = []
 
     def look_up() -> None:

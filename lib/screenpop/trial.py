@@ -32,7 +32,9 @@ def run(path: str, number: str, name: str) -> int:
         outbox.make()
         answers = Answers(outbox, call)
     except OSError as error:
-        print(f"PROBLEM  {error.filename}: {error.strerror}; as root: install -d -o asterisk -g asterisk -m 0700 {path}")
+        print(
+            f"PROBLEM  {error.filename}: {error.strerror}; as root: install -d -o asterisk -g asterisk -m 0700 {path}"
+        )
         return 1
     try:
         outbox.put(call)

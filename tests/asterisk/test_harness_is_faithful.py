@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from parts import held, recording
 from parts.asterisk import Asterisk
 from parts.probe import SCENARIOS

@@ -40,10 +40,14 @@ class Pbx:
         ca_file: Path,
         password: str = "pbx's secret",
         to: str = f"alice@{DOMAIN}",
-        **pop: object,
+        **pop: Any,
     ) -> None:
         """`server`: what has a host and a port; `pop`: further options of [pop]."""
-        self.conf, self.log_file, self.outbox = folder / "screen_pop.conf", folder / "screen_pop.log", Outbox(f"{folder}/outbox")
+        self.conf, self.log_file, self.outbox = (
+            folder / "screen_pop.conf",
+            folder / "screen_pop.log",
+            Outbox(f"{folder}/outbox"),
+        )
         self.server, self.ca_file = f"{server.host}:{server.port}", ca_file
         self.configure(password=password, to=to, **pop)
         self.env = {

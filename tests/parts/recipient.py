@@ -7,6 +7,7 @@ import threading
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -105,10 +106,12 @@ class Recipient:
         return asyncio.run_coroutine_threadsafe(asyncio.wait_for(what, PATIENCE), self._loop).result()
 
     def _end_thread(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._let_go(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        try:
+            asyncio.run_coroutine_threadsafe(self._let_go(), self._loop).result()
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
 
     async def _sign_in(self) -> None:
         self._client = client = slixmpp.ClientXMPP(self.jid, self._password)
@@ -133,7 +136,8 @@ class Recipient:
 
     async def _let_go(self) -> None:
         """Whatever slixmpp still holds; a session that has ended well holds a task only."""
-        self._client.abort()
+        with suppress(AttributeError):  # where its transport has just gone it looks at it all the same
+            self._client.abort()
         await asyncio.sleep(0)  # the loop closes aborted transports, and tells slixmpp, in its next round
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:

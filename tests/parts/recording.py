@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from fake_agi import Channel
-
 from parts.agi_commands import find_command
 from parts.asterisk import Asterisk
 from parts.box import Box

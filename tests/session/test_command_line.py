@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from parts.certificates import Authority, Certificate
+from parts.certificates import Authority
 from parts.pbx import DOMAIN, Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
@@ -77,7 +78,9 @@ def test_check_names_what_is_wrong_and_what_to_do(pbx: Pbx, change: dict[str, st
     assert said[step].startswith("PROBLEM") and reason in said[step]
 
 
-def test_check_of_a_server_with_an_expired_certificate(authority: Authority, tmp_path: Path, new_server_folder: Path) -> None:
+def test_check_of_a_server_with_an_expired_certificate(
+    authority: Authority, tmp_path: Path, new_server_folder: Path
+) -> None:
     certificate = authority.issue(tmp_path, DOMAIN, expired=True)
     with Prosody(new_server_folder, certificate) as server:
         pbx = Pbx(tmp_path, server, authority.ca_file)
@@ -109,7 +112,9 @@ def test_an_outbox_that_is_missing_is_named_and_not_made(pbx: Pbx, tmp_path: Pat
 
 
 def test_test_sends_a_pop_and_reports_each_step_and_the_receipt(pbx: Pbx, prosody: Prosody) -> None:
-    alice = Recipient(prosody.jid("alice"), prosody.accounts["alice"], prosody.host, prosody.port, prosody.ca_file, True)
+    alice = Recipient(
+        prosody.jid("alice"), prosody.accounts["alice"], prosody.host, prosody.port, prosody.ca_file, True
+    )
     with alice:
         output = pbx.screen_pop("test", "+1 555", "Bob")
         assert alice.wait_for_message().body == "Call from Bob, +1 555 to test"
@@ -140,6 +145,9 @@ def test_test_to_nobody(pbx: Pbx) -> None:
 def test_as_root_nothing_is_left_that_the_owner_cant_remove(pbx: Pbx, prosody: Prosody, tmp_path: Path) -> None:
     for folder in (tmp_path, *tmp_path.parents[:2]):  # pytest's are for their owner alone
         folder.chmod(0o755)
+    shutil.copy(pbx.ca_file, tmp_path / "ca.pem")
+    pbx.ca_file = tmp_path / "ca.pem"
+    pbx.configure()
     give_to_ordinary_user(tmp_path)
     owner = Path(pbx.outbox.path).stat().st_uid
     assert owner != 0

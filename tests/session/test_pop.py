@@ -72,7 +72,7 @@ def test_twenty_calls_use_one_sign_in_and_one_address(pbx: Pbx, prosody: Prosody
 def test_the_address_stays_the_same_from_sender_to_sender(pbx: Pbx, prosody: Prosody, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with client(prosody) as alice, Pbx(tmp_path / "other", prosody, prosody.ca_file) as other:
-        pbx.call()
+        pbx.call(variables=WAITING)  # confirmed: or it would be sent again
         first = alice.wait_for_message().from_jid
         pbx.kill_sender()
         pbx.call()
@@ -200,6 +200,8 @@ def test_a_caller_cant_write_stanzas_templates_or_log_lines(pbx: Pbx, prosody: P
         message = alice.wait_for_message()
         alice.sync()
         assert len(alice.messages) == 1
-    assert message.body.startswith("Call from </body></message><message to='eve@evil.test'><body>{number}, +1&eve@evil.test")
+    assert message.body.startswith(
+        "Call from </body></message><message to='eve@evil.test'><body>{number}, +1&eve@evil.test"
+    )
     assert "\u202e" not in message.body
     assert "forged" not in pbx.log

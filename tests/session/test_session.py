@@ -78,7 +78,7 @@ def test_a_message_to_nobody_comes_back_before_the_confirmation(server: Any, tmp
 
 
 def test_a_wrong_password(server: Any, tmp_path: Path) -> None:
-    with pytest.raises(Trouble, match="sign-in: pbx@.*doesn't know this name and password; check.* password"):
+    with pytest.raises(Trouble, match=r"sign-in: pbx@.*doesn't know this name and password; check.* password"):
         Told(Pbx(tmp_path, server, server.ca_file, password="wrong"))
 
 
@@ -91,7 +91,9 @@ def test_a_prosody_that_offers_only_one_mechanism(
         assert mechanism(told) == offered
 
 
-def test_direct_tls(authority: Authority, certificate: Certificate, tmp_path: Path, new_server_folder: Path, monkeypatch: Any) -> None:
+def test_direct_tls(
+    authority: Authority, certificate: Certificate, tmp_path: Path, new_server_folder: Path, monkeypatch: Any
+) -> None:
     with Prosody(new_server_folder, certificate, direct_tls=True) as server:
         pbx = Pbx(tmp_path, server, authority.ca_file)
         pbx.server = f"{server.host}:{server.direct_tls_port}"
@@ -339,7 +341,7 @@ def test_an_unknown_host(tmp_path: Path, authority: Authority) -> None:
     class Nowhere:
         host, port = "no-such-host.invalid", 5222
 
-    with pytest.raises(Trouble, match="DNS: no-such-host.invalid: .*check .xmpp. jid and server"):
+    with pytest.raises(Trouble, match=r"DNS: no-such-host.invalid: .*check .xmpp. jid and server"):
         Told(Pbx(tmp_path, Nowhere, authority.ca_file))
 
 

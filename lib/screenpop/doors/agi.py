@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
 import time
 
@@ -18,12 +17,12 @@ from ..outbox import Outbox, path_from_environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import BinaryIO
 
 
 class _StandIns:
-    """For modules of which pyst2 needs one name, `six`, or none but for its noise on stderr, `pprint`: 15 ms of import."""
+    """For `six`, of which pyst2 needs one name, and `pprint`, which makes its noise on stderr: 15 ms of import."""
 
     PY3 = True
     pformat = staticmethod(repr)
@@ -31,13 +30,13 @@ class _StandIns:
 
 _stood_in = [name for name in ("pprint", "six") if name not in sys.modules]
 sys.modules.update(dict.fromkeys(_stood_in, _StandIns))  # type: ignore[arg-type]
-from asterisk import agi as pyst2  # noqa: E402
+from asterisk import agi as pyst2  # type: ignore[attr-defined] # noqa: E402
 
 for _name in _stood_in:
     del sys.modules[_name]
 
-# Asterisk puts ${CALLERID(num)} into the arguments of AGI() and splits them then: a caller who calls as "1,eve@evil.test"
-# would choose the recipients. With such a caller all arguments are left alone.
+# Asterisk puts ${CALLERID(num)} into the arguments of AGI() and splits them then: a caller who calls as
+# "1,eve@evil.test" would choose the recipients. With such a caller all arguments are left alone.
 SPLITTING = ',"()\\'
 RESTRICTED_OR_UNAVAILABLE = 0x60  # callerid.h: AST_PRES_RESTRICTION
 LONGEST_WAIT = 60.0  # seconds
@@ -54,8 +53,9 @@ class _Lines:
         self.reader, self.writer = reader, writer
 
     def readline(self) -> str:
-        """Bytes beyond ASCII as lone surrogates, so that none is refused, and none taken for a blank by pyst2, which strips
-        each line. Raises AGIHangup when Asterisk has gone."""
+        """Bytes beyond ASCII as lone surrogates, so that none is refused, and none taken for a blank by pyst2, which
+        strips each line. Raises AGIHangup when Asterisk has gone.
+        """
         line = self.reader.readline()
         while line == b"HANGUP\n":  # sent in between by FastAGI, and by AGI when AGISIGHUP is "no"
             line = self.reader.readline()
@@ -80,7 +80,7 @@ class _Silence:
 class AGI(pyst2.AGI):  # type: ignore[misc]
     """pyst2's AGI, that lets no value change a command and that a hang-up doesn't stop.
 
-    `env` is as Asterisk sent it, its bytes beyond ASCII as lone surrogates (PEP 383); commands raise pyst2's AGIException.
+    `env` is as Asterisk sent it, its bytes beyond ASCII as lone surrogates (PEP 383). Commands raise AGIException.
     """
 
     def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
@@ -204,7 +204,7 @@ def wait_for_answer(agi: AGI, outbox: Outbox, call: Call, seconds: float) -> tup
 
 
 def main() -> None:
-    """Read the call, hand it over, tell the dialplan. Raises AGIException or OSError when the conversation breaks off."""
+    """Read the call, hand it over, tell the dialplan. Raises AGIException when Asterisk doesn't describe a call."""
     agi = AGI(sys.stdin.buffer, sys.stdout.buffer)
     call = call_from(agi.env, [os.fsencode(argument) for argument in sys.argv[1:]])
     complaints = []
@@ -221,5 +221,13 @@ def main() -> None:
         except (pyst2.AGIException, OSError) as error:
             reason = f"not waiting: {error}"
     for complaint in filter(None, (*complaints, reason)):
-        agi.verbose(f"screen_pop: {complaint}", 1)
-    agi.set_variable("SCREEN_POP_STATUS", status)
+        say(agi.verbose, f"screen_pop: {complaint}", 1)
+    say(agi.set_variable, "SCREEN_POP_STATUS", status)
+
+
+def say(command: Callable[..., None], *arguments: object) -> None:
+    """Say it, whatever Asterisk answers: the call is handed over, or its reason is all that is left to be said."""
+    try:
+        command(*arguments)
+    except (pyst2.AGIException, OSError):
+        pass

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from parts.asterisk import Asterisk
 from parts.box import INSTALLED, Box, BoxUnavailable
-from parts.pbx import CHECKOUT, CONFIGURATION, DOMAIN
+from parts.pbx import CHECKOUT, CONFIGURATION
 from parts.prosody import Prosody
 from parts.recipient import Received, Recipient
 
@@ -37,7 +36,9 @@ class Running:
     alice: Recipient
     calls: int = 0
 
-    def call(self, exten: str = "123", context: str = "test", variables: dict[str, str] | None = None, **caller: str | bytes) -> str:
+    def call(
+        self, exten: str = "123", context: str = "test", variables: dict[str, str] | None = None, **caller: str | bytes
+    ) -> str:
         """Returns what the dialplan's lines about this call begin with."""
         self.calls += 1
         self.asterisk.originate(
@@ -73,16 +74,18 @@ def running(prosody: Prosody) -> Iterator[Running]:
         )
         sample = (CHECKOUT / "extensions.conf.sample").read_text()
         files = {"screen_pop.conf": configuration, "ca.pem": prosody.ca_file.read_text()}
-        alice = Recipient(
-            prosody.jid("alice"), prosody.accounts["alice"], prosody.host, prosody.port, prosody.ca_file
-        )
+        alice = Recipient(prosody.jid("alice"), prosody.accounts["alice"], prosody.host, prosody.port, prosody.ca_file)
         with alice, Asterisk(box, DIALPLAN + sample, configuration=files) as asterisk:
             yield Running(asterisk, prosody, alice)
 
 
 def agi_folder(box: Box) -> str:
     """Where Debian's Asterisk looks for AGI scripts."""
-    return "/usr/share/asterisk/agi-bin" if box.path("/usr/share/asterisk/agi-bin").is_dir() else "/var/lib/asterisk/agi-bin"
+    return (
+        "/usr/share/asterisk/agi-bin"
+        if box.path("/usr/share/asterisk/agi-bin").is_dir()
+        else "/var/lib/asterisk/agi-bin"
+    )
 
 
 def test_a_call_pops_and_the_dialplan_goes_on(running: Running) -> None:

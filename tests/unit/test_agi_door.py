@@ -1,0 +1,636 @@
+"""The AGI door: the real script in the harness's hands. The test plays the sender, so that no real one starts."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fake_agi import Channel, Result
+from parts.agi_commands import parse_args
+from screenpop import doorbell, handover
+from screenpop.call import Call, clean
+from screenpop.doorbell import Doorbell
+from screenpop.doors import agi
+from screenpop.outbox import Outbox
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = str(ROOT / "screen_pop.py")
+FROM_SCRIPT = "<"
+GET = 'GET VARIABLE "SCREEN_POP_WAIT"'
+SET = 'SET VARIABLE "SCREEN_POP_STATUS" "{}"'.format
+HOSTILE = 'x" 1\nSET VARIABLE PWNED 1\n\\" "${PWNED} `id` \\'
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    """An outbox whose doorbell the test answers."""
+    made = Outbox(str(tmp_path / "outbox"))
+    made.make()
+    bell = Doorbell.take(made.path)
+    assert bell
+    yield made
+    bell.close()
+    os.close(bell.lock)
+
+
+def environment(outbox: Outbox) -> dict[str, str]:
+    return {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SCREEN_POP_SPOOL": outbox.path}
+
+
+def run(
+    outbox: Outbox, *arguments: str | bytes, script: Sequence[str] = (SCRIPT,), how: Any = None, **channel: Any
+) -> Result:
+    """AGI(screen_pop.py,arguments…) on a channel like that. Whatever happens, the dialplan goes on with this."""
+    result = Channel(**channel).run([*script, *arguments], env=environment(outbox), **(how or {}))
+    assert result.status == 0
+    assert result.stderr == b""
+    return result
+
+
+def said_by_script(result: Result) -> list[str]:
+    return [line for direction, line in result.conversation if direction == FROM_SCRIPT]
+
+
+def queued(outbox: Outbox) -> Call:
+    """The one call that waits."""
+    (name,) = outbox.waiting()
+    return outbox.read(name)
+
+
+def left_in_tmp(outbox: Outbox) -> list[Path]:
+    return list(Path(outbox.path, "tmp").iterdir())
+
+
+def raw(outbox: Outbox, said: bytes, *arguments: str) -> tuple[Call | None, list[str]]:
+    """The script is told that, and then the end of file. What it has queued, and what it has said."""
+    done = subprocess.run(
+        [SCRIPT, *arguments],
+        input=said,
+        env={**os.environ, **environment(outbox)},
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    return queued(outbox) if outbox.waiting() else None, done.stdout.decode().splitlines()
+
+
+ENVIRONMENT = b"agi_callerid: +15551234567\nagi_calleridname: Ann\nagi_callingpres: 0\nagi_extension: 123\n\n"
+
+
+# What is read of the call
+
+
+def test_all_that_asterisk_says_of_a_call_is_queued(outbox: Outbox) -> None:
+    before = time.time()
+    result = run(
+        outbox,
+        callerid="+15551234567",
+        calleridname="Ann Example",
+        dnid="100",
+        extension="123",
+        context="incoming",
+        channel="PJSIP/trunk-00000007",
+        uniqueid="1700000000.7",
+    )
+    call = queued(outbox)
+    assert before <= call.time <= time.time()
+    assert {name: value for name, value in call.record().items() if name not in ("id", "time")} == {
+        "event": "ringing",
+        "number": "+15551234567",
+        "name": "Ann Example",
+        "presentation": 0,
+        "withheld": False,
+        "dnid": "100",
+        "extension": "123",
+        "context": "incoming",
+        "channel": "PJSIP/trunk-00000007",
+        "uniqueid": "1700000000.7",
+        "to": "",
+    }
+    assert (result.agistatus, result.variables["SCREEN_POP_STATUS"], result.verbose) == ("SUCCESS", "QUEUED", [])
+
+
+def test_two_commands_are_all_that_is_said(outbox: Outbox) -> None:
+    assert said_by_script(run(outbox, callerid="1")) == [GET, SET("QUEUED")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "number"),
+    [((), "+15551234567"), (("",), "+15551234567"), (("0049 30 123",), "0049 30 123"), (("+49 (30) 1",), "+49 (30) 1")],
+)
+def test_the_number_is_the_argument_or_else_the_channels(
+    outbox: Outbox, arguments: tuple[str, ...], number: str
+) -> None:
+    run(outbox, *arguments, callerid="+15551234567")
+    assert queued(outbox).number == number
+
+
+def test_unknown_is_asterisks_word_for_nothing(outbox: Outbox) -> None:
+    result = run(outbox)
+    assert (">", "agi_callerid: unknown") in result.conversation
+    call = queued(outbox)
+    assert (call.number, call.name, call.dnid, call.withheld) == ("", "", "", False)
+
+
+@pytest.mark.parametrize("presentation", [0x20, 0x23, 0x40, 0x43, 0x60, 0x63])
+@pytest.mark.parametrize("arguments", [(), ("+15551234567",)])
+def test_a_withheld_number_and_its_name_are_kept_nowhere(
+    outbox: Outbox, arguments: tuple[str, ...], presentation: int
+) -> None:
+    result = run(outbox, *arguments, callerid="+15551234567", calleridname="Ann Example", callingpres=presentation)
+    call = queued(outbox)
+    assert (call.withheld, call.presentation, call.number, call.name) == (True, presentation, "", "")
+    written = Path(outbox.path, "new", f"{call.id}.json").read_text()
+    said = written + "".join(said_by_script(result))
+    assert "5551234567" not in said and "Example" not in said
+
+
+@pytest.mark.parametrize("presentation", [0x00, 0x01, 0x02, 0x03])
+def test_a_number_that_may_be_shown_is_shown_whoever_screened_it(outbox: Outbox, presentation: int) -> None:
+    run(outbox, callerid="1", calleridname="Ann", callingpres=presentation)
+    call = queued(outbox)
+    assert (call.withheld, call.number, call.name) == (False, "1", "Ann")
+
+
+@pytest.mark.parametrize("line", [b"", b"agi_callingpres: \n", b"agi_callingpres: restricted\n"])
+def test_a_presentation_that_isnt_told_is_taken_as_withheld(outbox: Outbox, line: bytes) -> None:
+    call, _ = raw(outbox, b"agi_callerid: 1\nagi_calleridname: Ann\n" + line + b"\n", "1")
+    assert call
+    assert (call.withheld, call.number, call.name) == (True, "", "")
+
+
+@pytest.mark.parametrize(
+    ("raw_name", "name"),
+    [
+        ("Zoë Müller".encode(), "Zoë Müller"),
+        ("Zoë Müller".encode("latin-1"), "Zoë Müller"),
+        ("Zoë Ü".encode()[:-1], "Zoë"),
+        ('Ann "The" \\Example\\', 'Ann "The" \\Example\\'),
+        ("<script>alert(1)</script>&amp;", "<script>alert(1)</script>&amp;"),
+        ("a: b", "a: b"),
+        ("Ann\r\x0b\x1b[2KExample", "Ann [2KExample"),
+        (b"\xe2\x80\xae+1 555\xe2\x80\xac", "+1 555"),
+        ("x" * 500, "x" * 127 + "…"),
+        (b"\xff\xfe\xfd", "ÿþý"),
+        ("unknown", ""),
+        ("Voilà", "Voilà"),  # in UTF-8 its last byte is Latin-1's no-break space
+        ("Åse Å", "Åse Å"),  # … and its next line
+    ],
+)
+def test_a_name_may_be_any_bytes(outbox: Outbox, raw_name: str | bytes, name: str) -> None:
+    run(outbox, calleridname=raw_name)
+    assert queued(outbox).name == name
+
+
+@pytest.mark.parametrize("number", ["Zoë".encode(), "Zoë".encode("latin-1")])
+def test_an_argument_may_be_any_bytes_as_well(outbox: Outbox, number: bytes) -> None:
+    run(outbox, number)
+    assert queued(outbox).number == "Zoë"
+
+
+@pytest.mark.parametrize("name", ["Ann\nagi_extension: 666\nSET VARIABLE PWNED 1", "Ann\n\nagi_extension: 666"])
+def test_a_newline_in_a_name_changes_no_command_and_not_the_status(outbox: Outbox, name: str) -> None:
+    """The second one ends what Asterisk says of the call; what it says after that comes where a reply should."""
+    result = run(outbox, calleridname=name, callerid="1")
+    assert queued(outbox).name in ("Ann", "")
+    assert "PWNED" not in result.variables
+    assert {line.partition(" ")[0] for line in said_by_script(result)} <= {"GET", "SET", "VERBOSE"}
+    assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
+
+
+def test_recipients_and_the_event_come_from_the_dialplan(outbox: Outbox) -> None:
+    run(outbox, "1", "alice@example.org&bob@example.org/desk", "missed")
+    call = queued(outbox)
+    assert (call.to, call.event) == ("alice@example.org&bob@example.org/desk", "missed")
+
+
+def test_a_long_list_of_recipients_is_whole(outbox: Outbox) -> None:
+    to = "&".join(f"user{number}@example.org" for number in range(300))
+    run(outbox, "1", to)
+    assert queued(outbox).to == to
+
+
+def test_an_event_that_isnt_known_is_taken_as_ringing_and_told(outbox: Outbox) -> None:
+    result = run(outbox, "1", "", "busy")
+    assert queued(outbox).event == "ringing"
+    assert result.verbose == ["screen_pop: event busy is none of ringing, answered, missed, ended: taken as ringing"]
+    assert said_by_script(result)[-1] == SET("QUEUED")
+
+
+@pytest.mark.parametrize("mode", ["--help", "-h", "--version", "-c", "-m", "-i", "check", "test", "--", "--handed"])
+def test_no_argument_switches_the_script_into_another_mode(outbox: Outbox, mode: str) -> None:
+    result = run(outbox, mode)
+    assert queued(outbox).number == mode
+    assert said_by_script(result) == [GET, SET("QUEUED")]
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_a_hostile_argument_is_text(outbox: Outbox, place: int) -> None:
+    arguments = ["", "", ""]
+    arguments[place] = HOSTILE
+    result = run(outbox, *arguments)
+    call, text = queued(outbox), clean(HOSTILE)
+    assert "PWNED" not in result.variables
+    assert [call.number, call.to, call.event] == [text if place == 0 else "", text if place == 1 else "", "ringing"]
+    told = [f"screen_pop: event {text} is none of ringing, answered, missed, ended: taken as ringing"]
+    assert result.verbose == (told if place == 2 else [])
+    assert len(said_by_script(result)) == (3 if place == 2 else 2)
+
+
+@pytest.mark.parametrize("number", ["1,eve@evil.example", '1"', "1(2", "1)2", "1\\", 'x",eve@evil.example,"'])
+def test_a_caller_doesnt_choose_the_recipients(outbox: Outbox, number: str) -> None:
+    """Asterisk puts ${CALLERID(num)} into AGI(…) and takes that apart then: all arguments are the caller's."""
+    run(outbox, *number.split(","), callerid=number)
+    call = queued(outbox)
+    assert (call.number, call.to, call.event) == (number, "", "ringing")
+
+
+def conversation(said: bytes) -> tuple[agi.AGI, io.BytesIO]:
+    """The AGI class with a conversation in memory."""
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        written = io.BytesIO()
+        return agi.AGI(io.BytesIO(b"\n" + said), written), written
+    finally:
+        signal.signal(signal.SIGHUP, before)  # pyst2 takes it over
+
+
+@settings(deadline=None, database=None)
+@given(st.text(st.characters()))
+def test_any_value_is_one_argument_of_one_command(value: str) -> None:
+    asked, written = conversation(b"200 result=1\n" * 2)
+    asked.set_variable("X", value)
+    asked.verbose(value, 1)
+    assert written.getvalue().count(b"\n") == 2
+    first, second = written.getvalue().decode().split("\n")[:2]
+    assert parse_args(first) == ["SET", "VARIABLE", "X", clean(value, 1024)]
+    assert parse_args(second) == ["VERBOSE", clean(value, 1024), "1"]
+
+
+# Waiting for the server's confirmation
+
+
+def eventually(condition: Any) -> Any:
+    """What the condition gives when it holds: of files there is no event to wait for."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.001)
+    raise AssertionError("it didn't come to that")
+
+
+def wait_until_awaited(outbox: Outbox, call: Call) -> None:
+    def awaited() -> bool:
+        try:
+            os.close(os.open(outbox.answer_fifo(call), os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return False
+        return True
+
+    eventually(awaited)
+
+
+class Sender:
+    """Plays the sender, from the moment at which the script asks how long it should wait."""
+
+    def __init__(self, outbox: Outbox, *answers: dict[str, str], before: bool = False) -> None:
+        self.outbox, self.answers, self.before = outbox, answers, before
+        self.thread = threading.Thread(target=self.play)
+
+    def show(self, direction: str, line: str) -> None:
+        if line == GET:
+            self.thread.start()
+            if self.before:
+                self.thread.join()
+
+    def play(self) -> None:
+        call = queued(self.outbox)
+        if not self.before:
+            wait_until_awaited(self.outbox, call)
+        for answer in self.answers:
+            if answer.get("status") == "DELIVERED":
+                self.outbox.remove(call)
+            elif answer.get("status") == "FAILED":
+                self.outbox.fail(call)
+            self.outbox.tell(call, **answer)
+
+
+LATER = {"status": "QUEUED", "reason": "no route to host"}
+DELIVERED = {"status": "DELIVERED"}
+FAILED = {"status": "FAILED", "reason": f"alice@example.org: {HOSTILE}"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "status", "verbose"),
+    [
+        ([DELIVERED], "DELIVERED", []),
+        ([FAILED], "FAILED", [f"screen_pop: alice@example.org: {clean(HOSTILE)}"]),
+        ([LATER, {"step": "sign-in"}, DELIVERED], "DELIVERED", []),
+        (
+            [{"status": "DELIVERED", "reason": "bob@example.org: item-not-found"}],
+            "DELIVERED",
+            ["screen_pop: bob@example.org: item-not-found"],
+        ),
+    ],
+)
+def test_the_dialplan_waits_for_the_answer_if_it_asks_to(
+    outbox: Outbox, answers: list[dict[str, str]], status: str, verbose: list[str]
+) -> None:
+    sender = Sender(outbox, *answers)
+    result = run(outbox, variables={"SCREEN_POP_WAIT": "60"}, how={"show": sender.show})
+    assert (result.variables["SCREEN_POP_STATUS"], result.verbose) == (status, verbose)
+    assert "PWNED" not in result.variables
+    assert left_in_tmp(outbox) == []
+
+
+def test_a_wait_that_is_over_says_why_there_is_no_confirmation_yet(outbox: Outbox) -> None:
+    result = run(outbox, variables={"SCREEN_POP_WAIT": "0.01"})
+    assert (result.variables["SCREEN_POP_STATUS"], result.verbose) == ("QUEUED", ["screen_pop: no confirmation yet"])
+    assert left_in_tmp(outbox) == []
+
+
+@pytest.mark.parametrize(("answer", "status"), [(DELIVERED, "DELIVERED"), (FAILED, "FAILED")])
+def test_a_sender_that_was_faster_than_the_wait_is_believed(
+    outbox: Outbox, answer: dict[str, str], status: str
+) -> None:
+    sender = Sender(outbox, answer, before=True)
+    result = run(outbox, variables={"SCREEN_POP_WAIT": "60"}, how={"show": sender.show})
+    assert result.variables["SCREEN_POP_STATUS"] == status
+    assert result.verbose == ([f"screen_pop: see {outbox.path}/failed"] if status == "FAILED" else [])
+
+
+@pytest.mark.parametrize("wait", ["yes", "-1", "-0.1", "nan", "inf", "-inf", "1e9", "60.1", "5s", "hangup", HOSTILE])
+def test_a_wait_that_is_no_number_of_seconds_is_told_and_not_waited_for(outbox: Outbox, wait: str) -> None:
+    wait = wait.replace("\n", " ")  # Asterisk's replies are lines
+    result = run(outbox, variables={"SCREEN_POP_WAIT": wait})
+    assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
+    (told,) = result.verbose
+    assert told.startswith("screen_pop: SCREEN_POP_WAIT=") and told.endswith(" is not 0 to 60 seconds: not waiting")
+    assert wait == HOSTILE.replace("\n", " ") or f"={wait} is" in told
+    assert "PWNED" not in result.variables
+
+
+@pytest.mark.parametrize("wait", ["", "0", "0.0"])
+def test_no_wait_is_no_mistake(outbox: Outbox, wait: str) -> None:
+    assert said_by_script(run(outbox, variables={"SCREEN_POP_WAIT": wait})) == [GET, SET("QUEUED")]
+
+
+def test_a_hang_up_ends_the_wait(outbox: Outbox) -> None:
+    script = subprocess.Popen(
+        [SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **environment(outbox)}
+    )
+    with script:
+        assert script.stdin and script.stdout
+        script.stdin.write(ENVIRONMENT)
+        script.stdin.flush()
+        assert script.stdout.readline().decode().strip() == GET
+        script.stdin.write(b"200 result=1 (10)\n")
+        script.stdin.flush()
+        wait_until_awaited(outbox, queued(outbox))
+        script.send_signal(signal.SIGHUP)
+        # and not first, when the time is over, that there is no confirmation yet
+        assert script.stdout.readline().decode().strip() == SET("QUEUED")
+        script.stdin.write(b"200 result=1\n")
+        script.stdin.flush()
+        assert script.wait(30) == 0
+    assert left_in_tmp(outbox) == []
+
+
+def test_a_caller_who_has_hung_up_before_the_wait_isnt_waited_for(outbox: Outbox) -> None:
+    result = run(outbox, variables={"SCREEN_POP_WAIT": "60"}, how={"hangup_at": GET})
+    assert said_by_script(result) == [GET, SET("QUEUED")]
+    assert queued(outbox)
+
+
+def test_a_call_that_cant_be_waited_for_is_queued_all_the_same(outbox: Outbox) -> None:
+    def fill(direction: str, line: str) -> None:
+        if line == GET:  # a disk with no room for a FIFO
+            shutil.rmtree(f"{outbox.path}/tmp")
+
+    result = run(outbox, variables={"SCREEN_POP_WAIT": "60"}, how={"show": fill})
+    assert queued(outbox)
+    assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
+    assert len(result.verbose) == 1
+
+
+# Asterisk and the caller go, or say what they shouldn't
+
+
+@pytest.mark.parametrize("when", [{"hangup_at": GET}, {"hangup_after": 1}, {"hangup_at": "SET VARIABLE"}])
+def test_a_caller_who_hangs_up_is_told_of_all_the_same(outbox: Outbox, when: dict[str, Any]) -> None:
+    result = run(outbox, callerid="1", how=when)
+    assert queued(outbox).number == "1"
+    assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
+
+
+EARLY_HANG_UP = """
+import os, pkgutil, signal
+os.kill(os.getpid(), signal.SIGHUP)
+__path__ = pkgutil.extend_path(__path__, __name__)
+"""
+
+
+def test_a_hang_up_while_the_script_still_begins_ends_nothing(
+    outbox: Outbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes with the import of pyst2. Nobody can do anything about one before the script's first line."""
+    (tmp_path / "asterisk").mkdir()
+    (tmp_path / "asterisk" / "__init__.py").write_text(EARLY_HANG_UP)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    call, told = raw(outbox, ENVIRONMENT + b"200 result=0\n200 result=1\n")
+    assert call and call.number == "+15551234567"
+    assert told == [GET, SET("QUEUED")]
+
+
+def test_a_dead_channel_pops(outbox: Outbox) -> None:
+    result = run(outbox, "1", "", "ended", hungup=True)
+    assert queued(outbox).event == "ended"
+    assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
+
+
+@pytest.mark.parametrize("said", [b"", b"agi_callerid: 1\n", ENVIRONMENT[:-1], ENVIRONMENT[:-20]])
+def test_the_end_before_all_is_said_of_the_call_queues_nothing(outbox: Outbox, said: bytes) -> None:
+    call, told = raw(outbox, said)
+    assert call is None
+    assert told[-1] == "SET VARIABLE SCREEN_POP_STATUS FAILED"
+    assert "end of file: Asterisk has ended the conversation" in told[0]
+
+
+@pytest.mark.parametrize("said", [b"", b"200 result=0", b"200 result=0\n", b"520-Usage\nof it\n"])
+def test_the_end_in_the_middle_of_the_conversation_is_too_late_to_harm(outbox: Outbox, said: bytes) -> None:
+    call, told = raw(outbox, ENVIRONMENT + said)
+    assert call and call.number == "+15551234567"
+    assert told[0] == GET
+
+
+def test_nobody_who_listens_is_no_error(outbox: Outbox) -> None:
+    script = subprocess.Popen(
+        [SCRIPT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, **environment(outbox)},
+    )
+    with script:
+        assert script.stdin and script.stdout and script.stderr
+        script.stdout.close()
+        script.stdin.write(ENVIRONMENT)
+        script.stdin.close()
+        assert script.stderr.read() == b""
+        assert script.wait(30) == 0
+    assert queued(outbox)
+
+
+@pytest.mark.parametrize("lines", [b"HANGUP\n", b"HANGUP\nHANGUP\n"])
+def test_a_hang_up_that_is_told_in_between_is_passed_over(outbox: Outbox, lines: bytes) -> None:
+    said = ENVIRONMENT[:-1] + lines + b"\n" + lines + b"200 result=0\n" + lines + b"200 result=1\n"
+    call, told = raw(outbox, said)
+    assert call and call.number == "+15551234567"
+    assert told == [GET, SET("QUEUED")]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"511 Command Not Permitted on a dead channel or intercept routine\n",
+        b"510 Invalid or unknown command\n",
+        b"520-Invalid command syntax.  Proper usage follows:\nUsage: GET VARIABLE\n520 End of proper usage.\n",
+        b"200\n",
+        b"200 result=-1\n",
+        b"\n",
+        b"hello\n",
+        b"\xff\xfe\0\n",
+        b"100 result=0 Trying...\n",
+        b"99999999999999999999\n",
+    ],
+)
+def test_a_strange_reply_doesnt_make_a_queued_call_a_failed_one(outbox: Outbox, reply: bytes) -> None:
+    call, told = raw(outbox, ENVIRONMENT + reply + b"200 result=1\n" * 5)
+    assert call and call.number == "+15551234567"
+    assert told[0] == GET
+    assert told[-1] == SET("QUEUED")
+
+
+# What is missing
+
+
+@pytest.fixture
+def no_outbox(tmp_path: Path) -> Outbox:
+    """An outbox that nobody can write, not even root."""
+    (tmp_path / "file").write_text("")
+    return Outbox(str(tmp_path / "file" / "outbox"))
+
+
+def test_without_an_outbox_the_call_goes_straight_to_a_sender(tmp_path: Path, no_outbox: Outbox) -> None:
+    """To a real one, that gives the call up at once."""
+    log, conf = tmp_path / "log", tmp_path / "screen_pop.conf"
+    conf.write_text(
+        "[xmpp]\njid = pbx@example.org\npassword = secret\n"
+        f"server = 127.0.0.1:1\n[pop]\nto = alice@example.org\ngive_up_after = 0\n[log]\nfile = {log}\n"
+    )
+    result = Channel(callerid="1").run([SCRIPT], env={**environment(no_outbox), "SCREEN_POP_CONF": str(conf)})
+    assert (result.status, result.stderr, result.variables["SCREEN_POP_STATUS"]) == (0, b"", "QUEUED")
+    (told,) = result.verbose
+    assert told.startswith("screen_pop: the outbox can't be written (") and "Not a directory" in told
+    assert told.endswith("the call was handed straight to a sender")
+    assert "alice@example.org failed: given up after 0 s" in eventually(lambda: log.exists() and log.read_text())
+
+
+def test_without_an_outbox_and_a_sender_the_call_has_failed(no_outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*_: object, **__: object) -> int:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(handover, "start_sender", start)
+    status, reason = agi.hand_over(no_outbox, Call.new(number="1"))
+    assert status == "FAILED"
+    assert "the outbox can't be written (" in reason and "no sender can be started (no more processes)" in reason
+
+
+def test_a_handed_call_is_the_senders(no_outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[bytes] = []
+
+    def start(*arguments: str, keep: tuple[int, ...] = (), stdin: int | None = None) -> int:
+        assert (arguments, keep) == (("--handed",), ())
+        assert stdin is not None
+        given.append(os.read(stdin, 65536))
+        return 1
+
+    monkeypatch.setattr(handover, "start_sender", start)
+    call = Call.new(number="1", name="Zoë")
+    assert agi.hand_over(no_outbox, call)[0] == "QUEUED"
+    assert Call.from_record(json.loads(given[0])).record() == call.record()
+
+
+def test_a_call_waits_in_the_outbox_if_no_sender_can_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*_: object, **__: object) -> int:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(doorbell, "start_sender", start)
+    outbox = Outbox(str(tmp_path))
+    call = Call.new(number="1")
+    assert agi.hand_over(outbox, call) == (
+        "QUEUED",
+        f"no sender can be started (no more processes): the call waits in {tmp_path}",
+    )
+    assert outbox.is_waiting(call)
+
+
+def test_without_pyst2_the_console_says_so_and_the_call_goes_on(outbox: Outbox) -> None:
+    result = run(outbox, "1", script=(sys.executable, "-S", SCRIPT), callerid="1")
+    assert outbox.waiting() == []
+    assert result.variables["SCREEN_POP_STATUS"] == "FAILED"
+    assert result.verbose == ["screen_pop: ModuleNotFoundError: No module named 'asterisk'"]
+
+
+def test_by_hand_it_says_what_to_run_instead(outbox: Outbox) -> None:
+    ours, terminal = pty.openpty()
+    done = subprocess.run(
+        [SCRIPT, "1"],
+        stdin=terminal,
+        capture_output=True,
+        env={**os.environ, **environment(outbox)},
+        timeout=30,
+        check=False,
+    )
+    os.close(terminal)
+    os.close(ours)
+    assert done.stdout == b""
+    assert done.stderr == (
+        b"screen_pop.py is for Asterisk's dialplan; to send a test pop, run: screen-pop test NUMBER\n"
+    )
+    assert outbox.waiting() == []
+
+
+def test_the_door_imports_nothing_that_a_caller_would_wait_for() -> None:
+    code = "import sys; before = set(sys.modules); import screenpop.doors.agi; print(*(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "lib")},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    imported = {name.partition(".")[0] for name in done.stdout.split()}
+    assert "screenpop" in imported and "asterisk" in imported
+    slow = "xmpp dns scramp ssl socket subprocess dataclasses typing inspect logging pprint"
+    assert imported & set(slow.split()) == set()

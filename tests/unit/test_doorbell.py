@@ -1,0 +1,329 @@
+"""The doorbell: one sender for any number of rings, and no ring falls between two senders."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from screenpop import doorbell
+from screenpop.doorbell import Doorbell, ring
+from screenpop.outbox import Outbox
+
+
+class Starter:
+    """Stands in for `start_sender`. As the new process would, it keeps the descriptors that it is given."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[str, ...]] = []
+        self.kept: list[int] = []
+
+    def __call__(self, *arguments: str, keep: tuple[int, ...] = (), stdin: int | None = None) -> int:
+        assert keep == tuple(map(int, arguments))
+        self.started.append(arguments)
+        self.kept += map(os.dup, keep)
+        return 0
+
+    def leave(self) -> None:
+        while self.kept:
+            os.close(self.kept.pop())
+
+
+@pytest.fixture
+def starter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Starter]:
+    starter = Starter()
+    monkeypatch.setattr(doorbell, "start_sender", starter)
+    yield starter
+    starter.leave()
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> str:
+    made = Outbox(str(tmp_path))
+    made.make()
+    return made.path
+
+
+def take(outbox: str) -> Doorbell:
+    sender = Doorbell.take(outbox)
+    assert sender
+    return sender
+
+
+def leave(sender: Doorbell) -> None:
+    """What the end of the process does."""
+    sender.close()
+    os.close(sender.lock)
+
+
+def descriptors() -> set[int]:
+    return {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
+
+
+def is_rung(bell: Doorbell | int) -> bool:
+    return bool(select.select([bell], [], [], 0)[0])
+
+
+def test_many_rings_start_one_sender(outbox: str, starter: Starter) -> None:
+    for _ in range(5):
+        ring(outbox)
+    assert len(starter.started) == 1
+
+
+def test_many_rings_at_once_start_one_sender(outbox: str, starter: Starter) -> None:
+    together = threading.Barrier(20)
+
+    def door() -> None:
+        together.wait()
+        ring(outbox)
+
+    doors = [threading.Thread(target=door) for _ in range(20)]
+    for thread in doors:
+        thread.start()
+    for thread in doors:
+        thread.join()
+    assert len(starter.kept) == 2
+    assert starter.started.count(()) == len(starter.started) - 1  # which will find that they are too many
+
+
+def test_the_next_ring_after_a_sender_has_left_starts_another(outbox: str, starter: Starter) -> None:
+    ring(outbox)
+    starter.leave()
+    ring(outbox)
+    assert len(starter.started) == 2
+
+
+def test_the_sender_that_is_started_has_the_lock_and_hears_the_next_ring(outbox: str, starter: Starter) -> None:
+    ring(outbox)
+    assert doorbell._lock(outbox) is None
+    sender = Doorbell(outbox, *starter.kept)
+    assert not is_rung(sender)  # it looks into the outbox without it
+    ring(outbox)
+    assert is_rung(sender)
+    starter.leave()
+    lock = doorbell._lock(outbox)
+    assert lock is not None
+    os.close(lock)
+
+
+def test_the_door_keeps_nothing_open(outbox: str, starter: Starter) -> None:
+    before = descriptors()
+    ring(outbox)
+    starter.leave()
+    assert descriptors() == before
+
+
+def test_a_sender_that_cant_be_started_leaves_the_lock_to_the_next(
+    outbox: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> int:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(doorbell, "start_sender", fail)
+    with pytest.raises(OSError, match="no more processes"):
+        ring(outbox)
+    lock = doorbell._lock(outbox)
+    assert lock is not None
+    os.close(lock)
+
+
+def test_rings_are_answered_all_at_once(outbox: str, starter: Starter) -> None:
+    sender = take(outbox)
+    for _ in range(3):
+        ring(outbox)
+    assert is_rung(sender)
+    sender.answer()
+    assert not is_rung(sender)
+    sender.answer()  # nobody rang: no wait
+    assert starter.started == []
+    leave(sender)
+
+
+def test_a_bell_that_nobody_answers_holds_no_door(outbox: str, starter: Starter) -> None:
+    sender = take(outbox)
+    for _ in range(17):
+        try:
+            os.write(sender.bell, b"\n" * 4096)
+        except BlockingIOError:
+            break
+    else:
+        pytest.fail("the FIFO is not full")
+    ring(outbox)
+    assert starter.started == []
+    leave(sender)
+
+
+class Patience(SimpleNamespace):
+    """Stands in for the module `time`: something happens while the door sleeps."""
+
+    def __init__(self, naps: int, then: object) -> None:
+        super().__init__()
+        self.naps, self.then = naps, then
+
+    def sleep(self, seconds: float) -> None:
+        self.naps -= 1
+        if self.naps == 0:
+            assert callable(self.then)
+            self.then()
+
+
+def test_a_ring_while_the_sender_leaves_starts_the_next_one_with_the_lock(
+    outbox: str, starter: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = take(outbox)
+    sender.close()
+    monkeypatch.setattr(doorbell, "time", Patience(3, lambda: os.close(sender.lock)))
+    ring(outbox)
+    assert [len(arguments) for arguments in starter.started] == [2]
+    assert doorbell._lock(outbox) is None
+
+
+def test_a_ring_while_the_sender_thinks_better_of_leaving_is_heard(
+    outbox: str, starter: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = take(outbox)
+    sender.close()
+    monkeypatch.setattr(doorbell, "time", Patience(3, sender.reopen))
+    ring(outbox)
+    assert starter.started == []
+    assert is_rung(sender)
+    leave(sender)
+
+
+def test_a_door_doesnt_wait_long_for_a_sender_that_takes_its_time_to_leave(
+    outbox: str, starter: Starter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender = take(outbox)
+    sender.close()
+    monkeypatch.setattr(doorbell, "time", Patience(0, None))
+    ring(outbox)
+    assert starter.started == [()]  # it waits for the lock itself
+    os.close(sender.lock)
+
+
+def test_a_closed_doorbell_is_not_rung_but_the_lock_is_held(outbox: str) -> None:
+    sender = take(outbox)
+    assert doorbell._press(outbox)
+    sender.close()
+    assert not doorbell._press(outbox)
+    assert doorbell._lock(outbox) is None
+    sender.reopen()
+    assert doorbell._press(outbox)
+    leave(sender)
+
+
+def test_the_next_sender_waits_until_the_one_that_leaves_has_left(outbox: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    leaving = take(outbox)
+    leaving.close()
+    monkeypatch.setattr(doorbell, "time", Patience(3, lambda: os.close(leaving.lock)))
+    sender = take(outbox)
+    assert doorbell._lock(outbox) is None
+    leave(sender)
+
+
+def test_a_sender_too_many_rings_for_the_one_that_is_up(outbox: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    up = take(outbox)
+    monkeypatch.setattr(doorbell, "time", Patience(1, lambda: pytest.fail("it waits")))
+    assert Doorbell.take(outbox) is None
+    assert is_rung(up)
+    leave(up)
+
+
+def test_a_file_in_the_doorbells_place_swallows_no_ring(outbox: str, starter: Starter) -> None:
+    """As one that comes out of a backup."""
+    Path(outbox, "doorbell").write_text("")
+    ring(outbox)
+    assert [len(arguments) for arguments in starter.started] == [2]
+    ring(outbox)
+    assert is_rung(starter.kept[1])
+
+
+def test_ringing_where_no_outbox_is_says_so(tmp_path: Path, starter: Starter) -> None:
+    with pytest.raises(FileNotFoundError):
+        ring(str(tmp_path / "missing"))
+    assert starter.started == []
+
+
+PROBE = """
+def main(arguments):
+    with open(arguments[0], "w") as file:
+        json.dump(state, file)
+import json, os, signal, sys
+names = [name for name in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + name)]
+state = {
+    "process": os.getpid(),
+    "session": os.getsid(0),
+    "descriptors": {name: os.readlink("/proc/self/fd/" + name) for name in names},
+    "ignored": [name for name in ("SIGHUP", "SIGTERM") if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN],
+    "blocked": len(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+    "path": sys.path,
+    "outbox": os.environ.get("SCREEN_POP_SPOOL"),
+}
+"""
+
+
+def started(folder: Path, monkeypatch: pytest.MonkeyPatch, **how: Any) -> dict[str, Any]:
+    """What a process sees that `start_sender` has started, and its process id as `child`."""
+    (folder / "screenpop").mkdir()
+    (folder / "screenpop" / "process.py").write_text(PROBE)
+    monkeypatch.setattr(doorbell, "__file__", str(folder / "screenpop" / "doorbell.py"))
+    child = doorbell.start_sender(str(folder / "told"), **how)
+    assert os.waitpid(child, 0)[1] == 0
+    state: dict[str, Any] = json.loads((folder / "told").read_text())
+    for descriptor in descriptors():
+        with contextlib.suppress(OSError):  # what the tests were started with goes to every child
+            if descriptor > 2 and os.get_inheritable(descriptor) and descriptor not in how.get("keep", ()):
+                del state["descriptors"][str(descriptor)]
+    return {**state, "child": child}
+
+
+def test_a_started_sender_is_detached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCREEN_POP_SPOOL", str(tmp_path / "outbox"))
+    kept = os.open("/dev/full", os.O_WRONLY)
+    state = started(tmp_path, monkeypatch, keep=(kept,))
+    os.close(kept)
+    assert state["process"] == state["session"] == state["child"]
+    # standard input, output and error; what it was given; nothing else
+    assert state["descriptors"] == {"0": os.devnull, "1": os.devnull, "2": os.devnull, str(kept): "/dev/full"}
+    assert state["outbox"] == str(tmp_path / "outbox")
+
+
+def test_a_started_sender_looks_for_no_module_where_it_happens_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That may be anybody's folder."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    path = started(tmp_path, monkeypatch)["path"]
+    assert path[0] == str(tmp_path)
+    assert not {"", ".", str(here)} & set(path)
+
+
+def test_a_started_sender_can_be_given_its_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/zero").open("rb") as given:
+        state = started(tmp_path, monkeypatch, stdin=given.fileno())
+    assert state["descriptors"] == {"0": "/dev/zero", "1": os.devnull, "2": os.devnull}
+
+
+def test_a_started_sender_can_be_told_to_end_whatever_the_door_ignores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGHUP, signal.SIGTERM)]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    try:
+        state = started(tmp_path, monkeypatch)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before:
+            signal.signal(number, handler)
+    assert (state["ignored"], state["blocked"]) == ([], 0)

@@ -1,0 +1,85 @@
+"""XMPP addresses are taken apart, and what is none is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from screenpop import jid
+from screenpop.call import clean
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("alice@example.org", ("alice", "example.org", "")),
+        ("Alice@Example.ORG/Phone", ("alice", "example.org", "Phone")),  # only a resource is case-sensitive
+        ("alice@example.org/at@home/desk 1", ("alice", "example.org", "at@home/desk 1")),
+        ("example.org", ("", "example.org", "")),
+        ("example.org/a@b", ("", "example.org", "a@b")),
+        ("alice@example.org.", ("alice", "example.org", "")),
+        ("zoë@müller.example", ("zoë", "müller.example", "")),
+        ("alice@192.0.2.1", ("alice", "192.0.2.1", "")),
+        ("a#!$%*+-.=?^_`{|}~b@example.org", ("a#!$%*+-.=?^_`{|}~b", "example.org", "")),
+        ("x" * 1023 + "@example.org", ("x" * 1023, "example.org", "")),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_an_address_has_three_parts(text: str, parts: tuple[str, str, str]) -> None:
+    assert jid.parse(text) == parts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "@",
+        "@example.org",
+        "alice@",
+        "alice@.",
+        "alice@/phone",
+        "alice@example.org/",
+        "alice@bob@example.org",
+        "alice smith@example.org",
+        "alice@example org",
+        " alice@example.org",
+        "alice@example.org\n",
+        "alice\0@example.org",
+        *(f"al{char}ice@example.org" for char in "\"&'<>:"),
+        *(f"alice@exa{char}mple.org" for char in "\"&'<>:\\"),
+        "alice@[example.org]",
+        "alice@example..org",
+        "alice@" + "x" * 64 + ".org",
+        "x" * 1024 + "@example.org",
+        "alice@" + "x." * 512 + "org",
+        "alice\u202e@example.org",
+        "alice@example.org/de\nsk",
+        "alice@example.org/" + "x" * 1024,
+    ],
+    ids=lambda text: ascii(text)[:40],
+)
+def test_what_is_no_address_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a JID") as refused:
+        jid.parse(text)
+    assert repr(text) in str(refused.value) or str(refused.value).startswith(repr(clean(text)))
+
+
+@pytest.mark.parametrize("text", ["alice@example.org/phone", "alice@example.org", "example.org", "example.org/x"])
+def test_an_address_is_written_as_it_was_read(text: str) -> None:
+    assert str(jid.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("alice@example.org", "Alice@EXAMPLE.org/phone", True),
+        ("stra\u00dfe@example.org", "STRASSE@example.org", True),
+        ("\uff41lice@example.org", "alice@example.org", True),  # a full-width letter
+        ("example.org", "example.org.", True),
+        ("alice@example.org", "example.org", False),
+        ("alice@example.org", "alice@sub.example.org", False),
+        ("alice@example.org", "bob@example.org/alice@example.org", False),
+        ("", "", False),  # no address at all
+    ],
+)
+def test_an_account_is_the_same_however_it_is_written(one: str, other: str, same: bool) -> None:
+    assert jid.same_account(one, other) == same
