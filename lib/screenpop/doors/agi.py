@@ -126,8 +126,6 @@ def call_from(env: Mapping[str, str], arguments: Sequence[bytes]) -> Call:
         value = clean(os.fsencode(env.get(f"agi_{name}", "")))
         return "" if value == "unknown" else value
 
-    if any(mark in env.get("agi_callerid", "") for mark in SPLITTING):
-        arguments = ()
     number, to, event = [*arguments, b"", b"", b""][:3]
     try:
         presentation = int(env["agi_callingpres"])
@@ -206,8 +204,11 @@ def wait_for_answer(agi: AGI, outbox: Outbox, call: Call, seconds: float) -> tup
 def main() -> None:
     """Read the call, hand it over, tell the dialplan. Raises AGIException when Asterisk doesn't describe a call."""
     agi = AGI(sys.stdin.buffer, sys.stdout.buffer)
-    call = call_from(agi.env, [os.fsencode(argument) for argument in sys.argv[1:]])
-    complaints = []
+    arguments, complaints = [os.fsencode(argument) for argument in sys.argv[1:]], []
+    if arguments and any(mark in agi.env.get("agi_callerid", "") for mark in SPLITTING):
+        complaints.append(f"the caller's number has one of {SPLITTING} in it: the arguments of AGI() are left alone")
+        arguments = []
+    call = call_from(agi.env, arguments)
     if call.event not in EVENTS:
         complaints.append(f"event {call.event} is none of {', '.join(EVENTS)}: taken as {EVENTS[0]}")
         call.event = EVENTS[0]
