@@ -20,6 +20,7 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
     def __init__(self) -> None:
         super().__init__()
         self.unfinished = 0  # bytes since the last stanza
+        self.tag = b""  # the beginning of one that hasn't come to its end
 
     def plugin(self, owner: Any) -> None:
         # xmpppy calls these two only when they stand in the class itself
@@ -30,10 +31,7 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
 
     def StreamInit(self) -> None:
         super().StreamInit()
-        parser = self.Stream._parser
-        parser.StartDoctypeDeclHandler = self._refuse_doctype
-        if hasattr(parser, "SetReparseDeferralEnabled"):
-            parser.SetReparseDeferralEnabled(False)  # expat 2.6 would keep a stanza that came in two pieces for later
+        self.Stream._parser.StartDoctypeDeclHandler = self._refuse_doctype
         self.Stream.stream_footer_received = self._end
 
     def _refuse_doctype(self, *declaration: object) -> None:
@@ -50,7 +48,12 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
         """Read what is there and handle it. Raises OSError, or whatever the parser makes of it."""
         data = self._owner.Connection.receive()
         self.unfinished += len(data)
-        self.Stream.Parse(data)
+        # expat (2.6, and Debian's since 2024) keeps the second half of a tag for later; Python 3.11 can't tell it not to
+        data = self.tag + data
+        start = data.rfind(b"<")
+        whole = start if start > data.rfind(b">") else len(data)
+        self.tag = data[whole:]
+        self.Stream.Parse(data[:whole])
         if self._pendingExceptions:  # xmpppy keeps what its handlers raise
             raise self._pendingExceptions.pop()[1]
         if self.unfinished > LONGEST_STANZA:

@@ -48,6 +48,7 @@ class Pbx:
             folder / "screen_pop.log",
             Outbox(f"{folder}/outbox"),
         )
+        self.library = CHECKOUT / "lib"
         self.server, self.ca_file = f"{server.host}:{server.port}", ca_file
         self.configure(password=password, to=to, **pop)
         self.env = {
@@ -95,7 +96,7 @@ class Pbx:
         """What `screen-pop` prints; it must end with that status."""
         done = subprocess.run(
             [sys.executable, "-m", "screenpop", *arguments],
-            env={**os.environ, **self.env, "PYTHONPATH": f"{CHECKOUT}/lib"},
+            env={**os.environ, **self.env, "PYTHONPATH": str(self.library)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

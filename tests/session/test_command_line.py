@@ -145,6 +145,7 @@ def test_test_to_nobody(pbx: Pbx) -> None:
 def test_as_root_nothing_is_left_that_the_owner_cant_remove(pbx: Pbx, prosody: Prosody, tmp_path: Path) -> None:
     for folder in (tmp_path, *tmp_path.parents[:2]):  # pytest's are for their owner alone
         folder.chmod(0o755)
+    pbx.library = shutil.copytree(pbx.library, tmp_path / "lib")
     shutil.copy(pbx.ca_file, tmp_path / "ca.pem")
     pbx.ca_file = tmp_path / "ca.pem"
     pbx.configure()
