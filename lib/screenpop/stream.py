@@ -48,7 +48,7 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
         """Read what is there and handle it. Raises OSError, or whatever the parser makes of it."""
         data = self._owner.Connection.receive()
         self.unfinished += len(data)
-        # expat (2.6; Debian's since 2024) keeps the second half of a tag for later, and old Pythons can't tell it not to
+        # expat (2.6; Debian's since 2024) keeps the second half of a tag for later, which old Pythons can't change
         data = self.tag + data
         start = data.rfind(b"<")
         whole = start if start > data.rfind(b">") else len(data)
