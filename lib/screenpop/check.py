@@ -48,7 +48,7 @@ def _permissions(path: Path) -> bool:
 
 def _outbox(path: str) -> bool:
     outbox = Outbox(path)
-    me = pwd.getpwuid(os.geteuid()).pw_name
+    me = _user(os.geteuid())
     try:
         state = os.stat(path)
         outbox.make()
@@ -88,11 +88,14 @@ def _session(given: config.Config) -> bool:
 
 def _owner_and_mode(state: os.stat_result) -> str:
     try:
-        owner = pwd.getpwuid(state.st_uid).pw_name
-    except KeyError:
-        owner = str(state.st_uid)
-    try:
         group = grp.getgrgid(state.st_gid).gr_name
     except KeyError:
         group = str(state.st_gid)
-    return f"{owner}:{group} {stat.S_IMODE(state.st_mode):04o}"
+    return f"{_user(state.st_uid)}:{group} {stat.S_IMODE(state.st_mode):04o}"
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
