@@ -1,24 +1,43 @@
 #!/bin/sh
-# Shows screen_pop at work on this machine, without Asterisk and without an XMPP account:
+# Installs screen_pop on an Asterisk box:
+#
+#     sudo ./install.sh --jid pbx@example.org --password-file FILE --to alice@example.org
+#
+# or shows it at work on a machine without Asterisk and without an XMPP account:
 #
 #     ./install.sh --demo [NUMBER]
 #
-# Nothing is installed, no service started, no root needed; all is made in a temporary folder and removed at the end.
+# `./install.sh --help` has the rest. What is installed stands in one folder, releases/VERSION, that `current` points to:
+# an upgrade is one rename, and until then the box is as it was.
 set -eu
+umask 022
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+
+usage() {
+    cat <<'USAGE'
+./install.sh [--jid JID --password-file FILE --to JID[&JID]...] [--server HOST:PORT] [--ca-file FILE]
+             [--dry-run] [--wheels DIR] [--prefix DIR]      install, or upgrade
+./install.sh --uninstall       take it away; configuration and outbox stay
+./install.sh --purge           take those away, too
+./install.sh --download DIR    get what --wheels DIR needs on a box without a network
+./install.sh --demo [NUMBER]   show it at work, and install nothing
+USAGE
+}
 
 fail() {
     echo "install.sh: $1" >&2
     exit 1
 }
 
-# The first Python of 3.9 or later.
+# --- the parts of an installation ---
+
+# The first Python of 3.9 or later; the system's, which Asterisk's user can run, before any other.
 find_python() {
-    for python in python3 /usr/bin/python3; do
+    for python in /usr/bin/python3 python3; do
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && return
     done
-    fail "Python 3.9 or later is needed; as root: apt-get install python3"
+    fail "Python 3.9 or later is needed; the box has $(python3 --version 2>/dev/null || echo none)"
 }
 
 # make_environment FOLDER: a virtual environment. Debian's Python comes without pip; its package is then unpacked beside.
@@ -38,6 +57,15 @@ make_environment() {
     fail "this Python has no pip, and $(cat "$1/why"); as root: apt-get install python3-venv"
 }
 
+# pip_install ENVIRONMENT ARGUMENTS...
+pip_install() {
+    environment=$1
+    shift
+    "$environment/bin/python" -m pip install -qq --disable-pip-version-check --no-input "$@" </dev/null
+}
+
+# --- the demo ---
+
 demo() {
     find_python
     work=$(mktemp -d)
@@ -46,16 +74,479 @@ demo() {
     chmod 755 "$work" # as root, Prosody runs as nobody
     echo "Setting up a virtual environment and a private Prosody in $work"
     make_environment "$work/venv"
-    "$work/venv/bin/pip" install -qq --disable-pip-version-check \
-        --requirement "$here/requirements.txt" --requirement "$here/tests/demo-requirements.txt" ||
-        fail "the Python packages can't be had: is there a network?"
+    for requirements in "$here/requirements.txt" "$here/tests/demo-requirements.txt"; do
+        pip_install "$work/venv" --requirement "$requirements" ||
+            fail "the Python packages can't be had: is there a network?"
+    done
     "$work/venv/bin/python" "$here/tests/demo.py" "$work" "$1"
 }
 
-case ${1-} in
---demo)
-    [ $# -le 2 ] || fail "usage: ./install.sh --demo [NUMBER]"
-    demo "${2-+15551234567}"
-    ;;
-*) fail "usage: ./install.sh --demo [NUMBER]" ;;
+download() {
+    find_python
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    make_environment "$work/venv"
+    mkdir -p "$1"
+    "$work/venv/bin/python" -m pip download -qq --disable-pip-version-check --no-deps --only-binary :all: \
+        --dest "$1" --requirement "$here/requirements.txt" </dev/null ||
+        fail "the Python packages can't be had: is there a network?"
+    echo "On the box: ./install.sh --wheels $1"
+}
+
+# --- what the box is like ---
+
+# setting NAME FILE: a value of asterisk.conf. The section [directories](!) is a template and not in force, but as Debian
+# and upstream ship it its values are the ones compiled in.
+setting() {
+    sed -n "s/^[[:space:]]*$1[[:space:]]*=>\{0,1\}[[:space:]]*\([^;]*\).*/\1/p" "$2" 2>/dev/null |
+        sed 's/[[:space:]]*$//' | tail -n 1
+}
+
+# directory LABEL NAME DEFAULT: as the running Asterisk has it, else asterisk.conf, else the default.
+directory() {
+    found=$(printf '%s\n' "$settings" | sed -n "s/^ *$1: *//p" | tail -n 1)
+    [ -n "$found" ] || found=$(setting "$2" "$asterisk_conf")
+    echo "${found:-$3}"
+}
+
+# The user that a running Asterisk has, else the one of asterisk.conf or of Debian's defaults, else asterisk.
+find_user() {
+    for process in /proc/[0-9]*; do
+        case $(readlink "$process/exe" 2>/dev/null) in
+        */asterisk)
+            stat -c %U "$process"
+            return
+            ;;
+        esac
+    done
+    found=$(setting runuser "$asterisk_conf")
+    # shellcheck source=/dev/null
+    [ -n "$found" ] || found=$(. /etc/default/asterisk 2>/dev/null && echo "${AST_USER-}") || :
+    echo "${found:-asterisk}"
+}
+
+find_asterisk() {
+    asterisk_conf=/etc/asterisk/asterisk.conf
+    settings=$(asterisk -rx 'core show settings' 2>/dev/null </dev/null || :)
+    conf_dir=$(directory 'Configuration directory' astetcdir /etc/asterisk)
+    spool_dir=$(directory 'Spool directory' astspooldir /var/spool/asterisk)
+    log_dir=$(directory 'Log directory' astlogdir /var/log/asterisk)
+    agi_dir=$(directory 'AGI Scripts directory' astagidir /var/lib/asterisk/agi-bin)
+    user=$(find_user)
+    group=$(id -gn "$user" 2>/dev/null || echo "$user")
+    conf=$conf_dir/screen_pop.conf
+    outbox=$spool_dir/screen_pop
+}
+
+say_found() {
+    if [ -n "$settings" ]; then echo "Asterisk is running."; else echo "Asterisk isn't running."; fi
+    printf '%-15s%s\n' 'AGI scripts' "$agi_dir" 'configuration' "$conf" 'outbox' "$outbox" 'log' "$log_dir" \
+        'user' "$user" 'installed in' "$root/lib/screen_pop" 'Python' "$("$python" --version 2>&1)"
+}
+
+check_box() {
+    [ -n "${DESTDIR-}" ] || id "$user" >/dev/null 2>&1 || fail "there is no user $user: is Asterisk installed here?"
+    if [ -z "${DESTDIR-}" ]; then
+        [ -d "$conf_dir" ] || fail "there is no $conf_dir: is Asterisk installed here?"
+        [ -d "$agi_dir" ] || fail "Asterisk's AGI directory $agi_dir isn't there; make it, or correct asterisk.conf"
+    fi
+}
+
+# Put missing packages in, after saying so.
+need_venv() {
+    "$python" -c 'import ensurepip, venv' 2>/dev/null && return
+    if command -v apt-get >/dev/null; then
+        set -- apt-get install -y --no-install-recommends python3-venv
+    elif command -v dnf >/dev/null; then
+        set -- dnf install -y python3-pip
+    else
+        fail "this Python can't make virtual environments; install its venv and ensurepip modules"
+    fi
+    echo "Missing: Python's venv. Running: $*"
+    DEBIAN_FRONTEND=noninteractive "$@" >/dev/null </dev/null || fail "that didn't work; as root, run: $*"
+}
+
+# --- installing ---
+
+# What is taken back when something fails: files that this run has made.
+undo() {
+    status=$?
+    trap '' INT TERM HUP
+    if [ "$status" -ne 0 ] && [ -n "${made-}" ]; then
+        printf '%s\n' "$made" | while IFS= read -r path; do
+            [ -z "$path" ] || rm -rf "$path"
+        done
+    fi
+    [ -z "${stage-}" ] || rm -rf "$stage"
+    [ -z "${asked-}" ] || rm -f "$asked"
+    if [ "$status" -ne 0 ] && [ -d "$root/lib/screen_pop" ]; then
+        rmdir "$root/lib/screen_pop/releases" "$root/lib/screen_pop" 2>/dev/null || :
+    fi
+}
+
+# make PATH: note that this run makes it.
+make() {
+    made="$1
+${made-}"
+}
+
+# The identity of a release: its version, and what it is made of.
+identify() {
+    version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$here/lib/screenpop/__init__.py")
+    # shellcheck disable=SC2016 # for find's own shell
+    hash=$( (
+        cd "$here"
+        "$python" -c 'import sys; print(sys.version)'
+        echo "$prefix $agi_dir $conf_dir $spool_dir $log_dir"
+        find lib/screenpop -name '*.py' | LC_ALL=C sort | xargs cat
+        cat screen_pop.py requirements.txt install.sh
+    ) | sha256sum | cut -c 1-10)
+    release=$version-$hash
+}
+
+# The virtual environment with all in it, made beside and renamed when it is complete.
+build() {
+    mkdir -p "$root/lib/screen_pop/releases"
+    stage=$root/lib/screen_pop/releases/$release.unfinished
+    rm -rf "$stage"
+    mkdir "$stage"
+    "$python" -m venv "$stage/venv" || fail "the virtual environment can't be made in $stage"
+    if [ -n "$wheels" ]; then
+        set -- --no-index --find-links "$wheels"
+    else
+        set --
+    fi
+    pip_install "$stage/venv" "$@" --require-hashes --no-deps --only-binary :all: --no-compile \
+        --requirement "$here/requirements.txt" || fail "the Python packages can't be installed; the box is as it was"
+    site=$("$stage/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    cp -R "$here/lib/screenpop" "$site/"
+    "$stage/venv/bin/python" -m pip uninstall -qq -y --disable-pip-version-check setuptools pip </dev/null 2>/dev/null || :
+    rm -f "$stage"/venv/bin/activate* "$stage"/venv/bin/Activate*
+    find "$stage" -name __pycache__ -type d -prune -exec rm -rf {} +
+    # Asterisk's user can't write byte-code later, and without it each call would wait for the compiler.
+    "$stage/venv/bin/python" -m compileall -q -s "$stage" -p "$prefix/lib/screen_pop/releases/$release" "$site" >/dev/null ||
+        fail "the byte-code can't be written to $stage"
+
+    interpreter=$prefix/lib/screen_pop/current/venv/bin/python3
+    { echo "#!$interpreter" && sed 1d "$here/screen_pop.py"; } >"$stage/screen_pop.py"
+    cat >"$stage/screen-pop" <<LAUNCHER
+#!/bin/sh
+# Where this box's Asterisk has its folders; -I: no module is taken from the folder in which this is called.
+: "\${AST_CONFIG_DIR:=$conf_dir}" "\${AST_SPOOL_DIR:=$spool_dir}" "\${AST_LOG_DIR:=$log_dir}"
+export AST_CONFIG_DIR AST_SPOOL_DIR AST_LOG_DIR
+exec $interpreter -I -m screenpop "\$@"
+LAUNCHER
+    chmod 755 "$stage/screen_pop.py" "$stage/screen-pop"
+    cp "$here/install.sh" "$stage/"
+    printf '%s\n' "$prefix/bin/screen-pop" "$agi_dir/screen_pop.py" >"$stage/links"
+}
+
+# ask QUESTION: the answer, from the terminal.
+ask() {
+    printf '%s: ' "$1" >&2
+    IFS= read -r answer || fail "no answer"
+    printf '%s' "$answer"
+}
+
+ask_for_configuration() {
+    echo "There is no $conf yet." >&2
+    jid=$(ask "The account that sends (such as pbx@example.org)")
+    trap 'stty echo' EXIT
+    stty -echo
+    password=$(ask "Its password")
+    stty echo
+    trap undo EXIT
+    echo >&2
+    to=$(ask "Who is told (such as alice@example.org)")
+    asked=$(mktemp)
+    printf '%s\n' "$password" >"$asked"
+    password_file=$asked
+}
+
+# The configuration from the options: the sample, with their values in place of its own.
+configure() {
+    JID=$jid TO=$to SERVER=$server PASSWORD_FILE=${password_file:+$conf_dir/screen_pop.password} \
+        CA_FILE=${ca_file:+$conf_dir/screen_pop.ca.pem} awk '
+        function put(name, value) { print (value == "" ? ";" : "") name " = " value }
+        /^jid = /            { put("jid", ENVIRON["JID"]); next }
+        /^password = /       { print ";password ="; next }
+        /^;password_file =/  { put("password_file", ENVIRON["PASSWORD_FILE"]); next }
+        /^;server =/         { put("server", ENVIRON["SERVER"]); next }
+        /^;ca_file =/        { put("ca_file", ENVIRON["CA_FILE"]); next }
+        /^to = /             { put("to", ENVIRON["TO"]); next }
+        { print }' "$here/screen_pop.conf.sample"
+}
+
+# complaints CONFIGURATION: what the new release says of it; fails if anything is wrong.
+complaints() {
+    "$stage/venv/bin/python" -I -c '
+import sys
+from pathlib import Path
+from screenpop import config
+try:
+    config.load(Path(sys.argv[1]))
+except config.ConfigError as error:
+    sys.exit("\n".join(error.complaints))' "$1" 2>&1
+}
+
+# place SOURCE TARGET MODE: a file for root and Asterisk, that wasn't there.
+place() {
+    make "$DESTDIR$2"
+    cp "$1" "$DESTDIR$2.new"
+    chmod "$3" "$DESTDIR$2.new"
+    [ -n "$DESTDIR" ] || chown "root:$group" "$DESTDIR$2.new"
+    mv "$DESTDIR$2.new" "$DESTDIR$2"
+}
+
+install_configuration() {
+    if [ -e "$DESTDIR$conf" ]; then
+        [ -z "$jid$to$server$password_file$ca_file" ] || echo "$conf is there already, and stays as it is."
+        [ -n "$DESTDIR" ] || wrong=$(complaints "$conf") || fail "$wrong"
+        return
+    fi
+    mkdir -p "$DESTDIR$conf_dir"
+    [ -z "$password_file" ] || place "$password_file" "$conf_dir/screen_pop.password" 640
+    [ -z "$ca_file" ] || place "$ca_file" "$conf_dir/screen_pop.ca.pem" 644
+    configure >"$stage/conf"
+    if [ -n "$jid" ] && [ -z "$DESTDIR" ]; then
+        wrong=$(complaints "$stage/conf") || fail "$(echo "$wrong" | sed "s|$stage/conf|$conf|")"
+    fi
+    place "$stage/conf" "$conf" 640
+    rm "$stage/conf"
+}
+
+install_outbox() {
+    [ -d "$DESTDIR$outbox" ] && return
+    mkdir -p "$DESTDIR$spool_dir"
+    make "$DESTDIR$outbox"
+    mkdir -m 700 "$DESTDIR$outbox"
+    [ -n "$DESTDIR" ] || chown "$user:$group" "$outbox"
+}
+
+# A rule that takes all of Asterisk's *.log, as newer Debians have, takes ours: twice would be logrotate's error.
+install_logrotate() {
+    rules=$DESTDIR/etc/logrotate.d
+    if [ -e "$rules/screen_pop" ] || [ ! -d "$rules" ] || grep -qsF "$log_dir/*.log" "$rules"/*; then
+        return
+    fi
+    cat >"$stage/logrotate" <<RULES
+$log_dir/screen_pop.log {
+    weekly
+    rotate 8
+    compress
+    delaycompress
+    missingok
+    notifempty
+    su $user $group
+    create 0640 $user $group
+}
+RULES
+    make "$rules/screen_pop"
+    mv "$stage/logrotate" "$rules/screen_pop"
+}
+
+# link TARGET NAME: a symbolic link, in one rename.
+link() {
+    mkdir -p "$(dirname "$2")"
+    [ "$(readlink "$2" 2>/dev/null)" != "$1" ] || return 0
+    [ -e "$2" ] || [ -h "$2" ] || make "$2"
+    ln -s "$1" "$2.new"
+    mv -T "$2.new" "$2"
+}
+
+# End the senders of an older release, and let a new one take over what waits.
+change_senders() {
+    for process in /proc/[0-9]*; do
+        if tr '\0' '\n' <"$process/cmdline" 2>/dev/null | grep -qx screenpop.sender &&
+            tr '\0' '\n' <"$process/cmdline" 2>/dev/null | grep -q "^$prefix/lib/screen_pop/"; then
+            kill "${process#/proc/}" 2>/dev/null || :
+        fi
+    done
+}
+
+ring() {
+    AST_CONFIG_DIR=$conf_dir AST_SPOOL_DIR=$spool_dir AST_LOG_DIR=$log_dir runuser -u "$user" -- \
+        "$prefix/lib/screen_pop/current/venv/bin/python3" -I -c '
+from screenpop import doorbell, outbox
+doorbell.ring(outbox.path_from_environment())'
+}
+
+install() {
+    [ -n "$DESTDIR" ] || [ "$(id -u)" -eq 0 ] || fail "this has to be run as root: sudo ./install.sh"
+    for file in "$password_file" "$ca_file"; do
+        [ -z "$file" ] || [ -r "$file" ] || fail "$file can't be read"
+    done
+    if [ -n "$jid$to$password_file" ]; then
+        for value in "$jid" "$to" "$password_file"; do
+            [ -n "$value" ] || fail "--jid, --password-file and --to belong together; one of them is missing"
+        done
+    fi
+    find_python
+    find_asterisk
+    check_box
+    say_found
+    [ -z "$dry_run" ] || return 0
+
+    need_venv
+    identify
+    library=$root/lib/screen_pop
+    trap undo EXIT
+    trap 'exit 130' INT TERM HUP
+    mkdir -p "$library" 2>/dev/null || fail "$library can't be made; the box is as it was"
+    [ -w "$library" ] || fail "$library can't be written; the box is as it was"
+    before=$(readlink "$library/current" 2>/dev/null || :)
+    if [ "$before" = "releases/$release" ] && [ -h "$DESTDIR$agi_dir/screen_pop.py" ] && [ -h "$root/bin/screen-pop" ] &&
+        [ -e "$DESTDIR$conf" ] && [ -d "$DESTDIR$outbox" ]; then
+        echo "Nothing to do: $release is installed."
+    else
+        if [ -z "$jid" ] && [ ! -e "$DESTDIR$conf" ] && [ -t 0 ]; then
+            ask_for_configuration
+        fi
+        echo "Installing $release"
+        build
+        install_configuration
+        install_outbox
+        install_logrotate
+        if [ -d "$library/releases/$release" ]; then
+            rm -rf "$stage"
+        else
+            mv "$stage" "$library/releases/$release"
+            make "$library/releases/$release"
+        fi
+        stage=
+        link "$prefix/lib/screen_pop/current/screen-pop" "$root/bin/screen-pop"
+        link "$prefix/lib/screen_pop/current/screen_pop.py" "$DESTDIR$agi_dir/screen_pop.py"
+        link "releases/$release" "$library/current" # from here on it is the new one
+        made=
+        forget_old_releases
+        if [ -n "$before" ] && [ -z "$DESTDIR" ]; then
+            change_senders
+            ring || echo "No sender could be started; the next call does that."
+        fi
+    fi
+    trap - EXIT INT TERM HUP
+    [ -z "${asked-}" ] || rm -f "$asked"
+    [ -n "$DESTDIR" ] || prove
+}
+
+# All but the new one and the one before, which a sender may still be running.
+forget_old_releases() {
+    for old in "$library"/releases/*; do
+        case $old in
+        "$library/releases/$release" | "$library/$before") ;;
+        *) rm -rf "$old" ;;
+        esac
+    done
+}
+
+prove() {
+    echo
+    if wrong=$("$prefix/lib/screen_pop/current/venv/bin/python3" -I -c '
+import sys
+from pathlib import Path
+from screenpop import config
+try:
+    config.load(Path(sys.argv[1]))
+except config.ConfigError as error:
+    sys.exit("\n".join(error.complaints))' "$conf" 2>&1); then
+        "$prefix/bin/screen-pop" check || fail "installed, but calls would not pop yet: see above, and run: screen-pop check"
+        echo
+        "$prefix/bin/screen-pop" test "+15551234567" "screen_pop" ||
+            fail "installed, but the test pop wasn't delivered: see above, and run: screen-pop test NUMBER"
+    else
+        echo "$wrong"
+        echo "Fill in $conf, then run: screen-pop check, and: screen-pop test NUMBER"
+    fi
+    cat <<DIALPLAN
+
+Paste into $conf_dir/extensions.conf, into the context that incoming calls reach, before Dial():
+
+    same => n,AGI(screen_pop.py,\${CALLERID(num)})
+
+FreePBX: into $conf_dir/extensions_custom.conf, and make it a Custom Destination (target screen-pop,s,1, with Return)
+that the inbound route goes through:
+
+    [screen-pop]
+    exten => s,1,AGI(screen_pop.py,\${CALLERID(num)})
+     same => n,Return()
+
+and then: asterisk -rx 'dialplan reload'
+DIALPLAN
+}
+
+# --- taking it away ---
+
+uninstall() {
+    [ "$(id -u)" -eq 0 ] || fail "this has to be run as root: sudo ./install.sh --$1"
+    find_asterisk
+    library=$root/lib/screen_pop
+    [ -d "$library" ] || [ "$1" = purge ] || fail "screen_pop isn't installed in $library"
+    change_senders
+    cat "$library"/releases/*/links 2>/dev/null | sort -u | while IFS= read -r path; do
+        case $(readlink "$path" 2>/dev/null) in
+        "$prefix/lib/screen_pop/"*) rm -f "$path" ;;
+        esac
+    done
+    rm -rf "$library" "$DESTDIR/etc/logrotate.d/screen_pop"
+    echo "screen_pop is removed."
+    if [ "$1" = purge ]; then
+        rm -rf "$conf" "$conf_dir/screen_pop.password" "$conf_dir/screen_pop.ca.pem" "$outbox" "$log_dir"/screen_pop.log*
+        echo "So are its configuration, outbox and log."
+    else
+        echo "$conf and $outbox are still there; --purge removes them, too."
+    fi
+}
+
+# --- the command line ---
+
+jid='' password_file='' to='' server='' ca_file='' wheels='' dry_run='' prefix=/usr/local action=install argument=''
+DESTDIR=${DESTDIR-}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+    --jid | --password-file | --to | --server | --ca-file | --wheels | --prefix | --download)
+        [ $# -gt 1 ] || fail "$1 needs a value"
+        case $2 in
+        *'
+'*) fail "the value of $1 has more than one line" ;;
+        esac
+        ;;
+    esac
+    case $1 in
+    --jid) jid=$2 && shift ;;
+    --password-file) password_file=$2 && shift ;;
+    --to) to=$2 && shift ;;
+    --server) server=$2 && shift ;;
+    --ca-file) ca_file=$2 && shift ;;
+    --wheels) wheels=$2 && shift ;;
+    --prefix) prefix=$2 && shift ;;
+    --download) action=download argument=$2 && shift ;;
+    --dry-run) dry_run=yes ;;
+    --uninstall) action=uninstall ;;
+    --purge) action=purge ;;
+    --demo)
+        action=demo argument=+15551234567
+        [ $# -lt 2 ] || { argument=$2 && shift; }
+        ;;
+    --password*) fail "no password on the command line, where all can read it: put it into a file, and use --password-file" ;;
+    --help | -h)
+        usage
+        exit 0
+        ;;
+    *) fail "what is $1? ./install.sh --help says what there is" ;;
+    esac
+    shift
+done
+[ -z "$wheels" ] || [ -d "$wheels" ] || fail "there is no folder $wheels"
+case $prefix in
+/*) ;;
+*) fail "--prefix should be a whole path, such as /usr/local" ;;
+esac
+root=$DESTDIR$prefix
+
+case $action in
+demo) demo "$argument" ;;
+download) download "$argument" ;;
+install) install ;;
+*) uninstall "$action" ;;
 esac

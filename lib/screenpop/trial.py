@@ -12,7 +12,7 @@ from .answer import Answers
 from .call import Call, clean
 from .outbox import Outbox
 
-PATIENCE = 60.0  # seconds for the server's confirmation: as long as the sign-in's steps may take
+PATIENCE = 60.0  # seconds for the server's confirmation; each step of the sign-in has 10
 RECEIPT_PATIENCE = 3.0  # seconds for the recipient's client
 
 
@@ -53,22 +53,25 @@ def _say(step: str, milliseconds: float, detail: str) -> None:
 
 
 def _report(answers: Answers, began: float, recipients: int) -> int:
-    end, confirmed_at, receipts = began + PATIENCE, 0.0, 0
-    while receipts < recipients and select.select([answers], [], [], max(0.0, end - time.monotonic()))[0]:
+    """Print what is answered until the server, and then the clients, have confirmed it; either may come first."""
+    end, confirmed, receipts = began + PATIENCE, False, 0
+    while not (confirmed and receipts >= recipients):
+        if not select.select([answers], [], [], max(0.0, end - time.monotonic()))[0]:
+            break
         for answer in answers.read():
-            now = time.monotonic()
+            since = (time.monotonic() - began) * 1000
             if "step" in answer:
                 _say(answer["step"], answer["ms"], answer["detail"])
             elif "receipt" in answer:
                 receipts += 1
-                _say("receipt", (now - confirmed_at) * 1000 if confirmed_at else 0.0, f"{answer['receipt']} has it")
+                _say("receipt", since, f"{answer['receipt']} has it, since the start")
             elif answer["status"] == "DELIVERED":
-                confirmed_at, end = now, now + RECEIPT_PATIENCE
-                _say("in all", (now - began) * 1000, f"DELIVERED {answer.get('reason', '')}")
+                confirmed, end = True, time.monotonic() + RECEIPT_PATIENCE
+                _say("in all", since, f"DELIVERED {answer.get('reason', '')}".rstrip())
             else:
                 print(_problem(answer))
                 return 1
-    if not confirmed_at:
+    if not confirmed:
         print(f"PROBLEM  the sender says nothing for {PATIENCE:.0f} s; its log says more")
         return 1
     if receipts < recipients:
