@@ -57,7 +57,10 @@ def _outbox(path: str) -> bool:
         advice = f"as root: install -d -o {me} -g {me} -m 0700 {path}"
         return _say(False, "outbox", f"{error.filename}: {error.strerror}; {advice}")
     found = f"{path}: {_owner_and_mode(state)}, {waiting} waiting, {failed} failed"
-    if not all(os.access(f"{path}/{folder}", os.W_OK | os.X_OK) for folder in ("", *FOLDERS)):
+    files = [f"{path}/{name}" for name in ("lock", "doorbell", "resource") if os.path.lexists(f"{path}/{name}")]
+    if not all(os.access(f"{path}/{folder}", os.W_OK | os.X_OK) for folder in ("", *FOLDERS)) or not all(
+        os.access(file, os.R_OK | os.W_OK) for file in files
+    ):
         return _say(False, "outbox", f"{found}: {me} can't write to it; chown -R {me} {path}")
     if state.st_mode & 0o077:
         return _say(False, "outbox", f"{found}: others could read who calls; chmod 0700 {path}")

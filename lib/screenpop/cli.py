@@ -8,7 +8,7 @@ import pwd
 import sys
 from pathlib import Path
 
-from . import __version__
+from . import __version__, check, trial
 from .outbox import path_from_environment
 
 
@@ -30,11 +30,7 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"screen-pop: {error}")
     if arguments.command == "check":
-        from . import check
-
         sys.exit(check.run(outbox))
-    from . import trial
-
     sys.exit(trial.run(outbox, arguments.number, arguments.name))
 
 
@@ -48,6 +44,9 @@ def act_as_owner(outbox: Path) -> None:
         raise OSError(f"{outbox} isn't there yet; install -d -o asterisk -g asterisk -m 0700 {outbox}") from error
     except KeyError as error:
         raise OSError(f"{outbox} belongs to a user that isn't there; chown -R asterisk: {outbox}") from error
+    above = outbox.parent.stat()
+    if owner.pw_uid == 0 and above.st_uid:
+        raise OSError(f"{outbox} belongs to root, who isn't Asterisk; chown -R --reference={outbox.parent} {outbox}")
     os.initgroups(owner.pw_name, owner.pw_gid)
     os.setgid(owner.pw_gid)
     os.setuid(owner.pw_uid)

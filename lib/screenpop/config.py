@@ -205,7 +205,7 @@ def _parse(path: Path, complaints: list[str]) -> list[tuple[int, str, str, str]]
     except OSError as error:
         advice = {
             errno.ENOENT: "copy screen_pop.conf.sample there and fill it in",
-            errno.EACCES: "owner root, Asterisk's group and mode 0640 let the sender read it",
+            errno.EACCES: "owner root, Asterisk's group and mode 0640 let Asterisk's user read it, and nobody else",
         }.get(error.errno or 0, "it should be a file")
         raise ConfigError([f"{path}: {error.strerror}; {advice}"]) from error
     except UnicodeDecodeError as error:

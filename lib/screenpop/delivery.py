@@ -48,6 +48,7 @@ class Delivery:
         self.sent: OrderedDict[str, tuple[Call, str]] = OrderedDict()  # by stanza id: the call, and the recipient
         self.unconfirmed: set[str] = set()  # stanza ids
         self.refused: dict[str, str] = {}  # by call id: why it is to be tried again
+        self.returned: set[str] = set()  # ids of calls that a remote domain gave back, to be tried again later
         self.tested: list[Call] = []  # calls of which somebody wants to know each step
         self.step_began = 0.0
 
@@ -170,6 +171,12 @@ class Delivery:
                 self.refused[call.id] = f"{to}: {reason}"
             else:
                 self._failed(call, to, reason)
+        elif to in call.delivered and kind == "wait":
+            call.delivered = [other for other in call.delivered if other != to]
+            self.calls[call.id] = call
+            self.returned.add(call.id)
+            with contextlib.suppress(OSError):
+                self.box.put(call)
         elif to in call.delivered:
             self._failed(call, to, reason)
             if call.id not in self.calls:  # nothing else of it is under way

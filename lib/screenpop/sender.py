@@ -31,16 +31,19 @@ class Sender:
         self.config: config.Config | None = None
         self.trouble = ""  # what was last said to be wrong, so that it is said once
         self.pause = FIRST_PAUSE
-        self.next_attempt = 0.0  # as time.monotonic()
+        self.next_attempt = self.last_attempt = 0.0  # as time.monotonic()
+        self.stopped = False  # by what is wrong for all calls
+        self.put_off: set[str] = set()  # names of those that wait for the next attempt, if it is not
 
     def run(self) -> None:
         """Until there has been nothing to do for `linger` seconds."""
         last_call = time.monotonic()
         while True:
+            self._put_off_returned()
             names = self.box.waiting()
             now = time.monotonic()
-            if names and now >= self.next_attempt:
-                self._attempt(names)
+            if due := self._due(names, now):
+                self._attempt(due)
                 last_call = time.monotonic()
                 continue
             until = self.next_attempt if names else last_call + self._linger()
@@ -48,6 +51,24 @@ class Sender:
                 self._wait(until - now)
             elif self._leave():
                 return
+
+    def _due(self, names: list[str], now: float) -> list[str]:
+        """All of them after a pause; during it the new ones, unless nothing can be sent at all."""
+        if now >= self.next_attempt:
+            self.put_off.clear()
+            return names
+        return [] if self.stopped else [name for name in names if name not in self.put_off]
+
+    def _put_off_returned(self) -> None:
+        """What a remote domain gave back, to be tried again, is not tried at once: it might come back for ever."""
+        if self.delivery.returned:
+            self.put_off.update(f"{call_id}.json" for call_id in self.delivery.returned)
+            self.delivery.returned.clear()
+            self._pause()
+
+    def _pause(self) -> None:
+        self.next_attempt = time.monotonic() + self.pause * random.uniform(0.8, 1.2)  # noqa: S311
+        self.pause = min(2 * self.pause, LONGEST_PAUSE)
 
     def _linger(self) -> float:
         return self.config.linger if self.bell and self.config else 0.0
@@ -58,7 +79,8 @@ class Sender:
         ready = select.select(watched, [], [], max(0.0, seconds))[0]
         if self.bell and self.bell in ready:
             self.bell.answer()
-            self.next_attempt, self.pause = 0.0, FIRST_PAUSE
+            if self.stopped:  # a new call is a reason to try again, but no more than once a second
+                self.next_attempt, self.pause = min(self.next_attempt, self.last_attempt + FIRST_PAUSE), FIRST_PAUSE
         if self.delivery.session in ready:
             try:
                 self.delivery.process()
@@ -77,12 +99,17 @@ class Sender:
 
     def _attempt(self, names: list[str]) -> None:
         """Send what waits. What can't be sent yet is tried again after a pause that grows."""
+        self.put_off.difference_update(names)
         again: dict[str, str] = {}
         for first in range(0, len(names), BATCH):
             calls: list[Call] = []
             stopped = ""
             try:
-                calls += filter(None, map(self._read, names[first : first + BATCH]))
+                for name in names[first : first + BATCH]:
+                    try:
+                        calls += filter(None, [self._read(name)])
+                    except OSError as error:  # one that can be neither read nor moved must not hold up the others
+                        again[name] = str(error)
                 again.update(self.delivery.deliver(calls, self._read_config()))
             except (Trouble, config.ConfigError, OSError) as trouble:
                 stopped = str(trouble)
@@ -95,17 +122,20 @@ class Sender:
             for call in calls:
                 if call.id in again:
                     self._put_off(call, again[call.id])
+            self.stopped = bool(stopped)
             if stopped:
                 break
+        self.last_attempt = time.monotonic()
         reason = next(iter(again.values()), "")
         if reason:
             if reason != self.trouble:
                 self.log.write(f"not sent yet, {len(self.box.waiting())} waiting: {reason}")
-            self.next_attempt = time.monotonic() + self.pause * random.uniform(0.8, 1.2)  # noqa: S311
-            self.pause = min(2 * self.pause, LONGEST_PAUSE)
-        else:
-            self.pause = FIRST_PAUSE
-        self.trouble = reason
+            if not self.put_off or self.stopped:
+                self._pause()
+            self.put_off.update(name for name in names if name in again or name.removesuffix(".json") in again)
+            self.trouble = reason
+        elif not self.put_off:
+            self.pause, self.trouble = FIRST_PAUSE, ""
 
     def _read(self, name: str) -> Call | None:
         try:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from .call import clean
 from .trouble import Trouble
 from .xmpppy import dispatcher, protocol, xmpp
 
@@ -62,7 +63,7 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
     def streamErrorHandler(self, conn: Any, error: Any) -> None:
         tags = [tag for tag in error.getChildren() if tag and tag.getNamespace() == protocol.NS_XMPP_STREAMS]
         condition = next((tag.getName() for tag in tags if tag.getName() != "text"), "undefined-condition")
-        self._owner.stream_error = (condition, error.getTagData("text") or "")
+        self._owner.stream_error = (condition, clean(error.getTagData("text") or "", limit=300))
         raise protocol.NodeProcessed
 
 
@@ -115,7 +116,8 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
         if self.stream_error:
             condition, text = self.stream_error
             what = "the server closed the stream" if condition == "closed" else f"the server says {condition}"
-            raise Trouble(step, f"{what}: {text}" if text else what, "look into its log")
+            advice = "check the domain of [xmpp] jid" if condition == "host-unknown" else "look into its log"
+            raise Trouble(step, f"{what}: {text}" if text else what, advice)
 
     @contextlib.contextmanager
     def sending(self, step: str) -> Iterator[None]:

@@ -32,6 +32,10 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
         for family, address in _addresses(self.host):
             try:
                 self._sock = socket.socket(family, socket.SOCK_STREAM)
+            except OSError as error:  # a kernel without IPv6
+                failures.append(f"{address[0]}: {error.strerror}")
+                continue
+            try:
                 self._sock.settimeout(ADDRESS_DEADLINE)
                 self._sock.connect(address)
                 self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

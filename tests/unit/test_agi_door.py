@@ -634,3 +634,10 @@ def test_the_door_imports_nothing_that_a_caller_would_wait_for() -> None:
     assert "screenpop" in imported and "asterisk" in imported
     slow = "xmpp dns scramp ssl socket subprocess dataclasses typing inspect logging pprint"
     assert imported & set(slow.split()) == set()
+
+
+def test_no_value_is_longer_than_a_line_of_asterisk_16() -> None:
+    """What is beyond 2047 bytes would be the next command: this text may come from a server, before any TLS."""
+    quote = agi.AGI.__new__(agi.AGI)._quote
+    assert len(quote("☎" * 5000).encode()) < 1950
+    assert len(quote("\\" * 5000).encode()) < 1950

@@ -427,8 +427,35 @@ def test_the_doorbell_ends_the_pause(box: Box) -> None:
     box.attempt()
     ring(box.outbox.path)
     box.sender._wait(60)
-    assert (box.sender.next_attempt, box.sender.pause) == (0.0, sender.FIRST_PAUSE)
+    # but no more than one attempt a second: a caller must not make us an attacker of the server
+    assert box.sender.next_attempt <= box.sender.last_attempt + sender.FIRST_PAUSE
+    assert box.sender.pause == sender.FIRST_PAUSE
     assert not select.select([box.bell], [], [], 0)[0]
+
+
+def test_a_new_call_is_sent_while_a_refused_one_waits_and_repeats_nothing(box: Box) -> None:
+    box.configure(to=f"{ALICE} & {BOB}")
+    box.server.bounces[BOB] = ("wait", "resource-constraint")
+    for number in ("1", "2", "3"):
+        box.queue(number)
+        box.sender._attempt(box.sender._due(box.outbox.waiting(), box.sender.last_attempt))
+    assert box.server.told() == [ALICE, BOB] * 3
+    assert box.sender._due(box.outbox.waiting(), box.sender.last_attempt) == []
+    assert len(box.sender._due(box.outbox.waiting(), box.sender.next_attempt)) == 3
+
+
+def test_what_can_be_neither_read_nor_moved_holds_up_nothing(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(box.outbox.path, "new", ".bad").touch()
+
+    def refuse(name: str, reason: str) -> None:
+        raise PermissionError(1, "Operation not permitted", name)
+
+    monkeypatch.setattr(box.outbox, "reject", refuse)
+    box.queue("1")
+    box.attempt()
+    assert box.server.told() == [ALICE]
+    assert box.sender._due(box.outbox.waiting(), box.sender.last_attempt) == []  # and it is not tried in a circle
+    assert any("Operation not permitted" in line for line in box.log())
 
 
 def test_a_connection_that_is_lost_between_calls_is_no_trouble(box: Box) -> None:
@@ -542,6 +569,17 @@ def test_a_pop_comes_back_once(box: Box) -> None:
     for _ in range(2):
         box.server.sessions[0].on_error(stanza_id(call, ALICE), ALICE, "cancel", "remote-server-not-found")
     assert len(box.log()) == 2
+
+
+def test_what_comes_back_late_to_be_tried_again_is_tried_after_a_pause(box: Box) -> None:
+    call = box.queue("1")
+    box.attempt()
+    box.server.sessions[0].on_error(stanza_id(call, ALICE), "example.org", "wait", "remote-server-timeout")
+    box.sender._put_off_returned()
+    assert box.waiting() == ["1"]
+    assert box.sender._due(box.outbox.waiting(), box.sender.last_attempt) == []
+    box.sender._attempt(box.sender._due(box.outbox.waiting(), box.sender.next_attempt))
+    assert box.server.told() == [ALICE, ALICE] and box.waiting() == []
 
 
 def test_all_that_come_back_late_have_their_reasons(box: Box) -> None:

@@ -40,7 +40,10 @@ def run(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, *said: dict[str, Any]) 
 
 @pytest.mark.parametrize("said", [(DELIVERED, RECEIPT), (RECEIPT, DELIVERED)], ids=["server first", "client first"])
 def test_delivered_and_confirmed_by_the_client(
-    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], said: tuple[dict[str, Any], ...]
+    outbox: Outbox,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    said: tuple[dict[str, Any], ...],
 ) -> None:
     assert run(outbox, monkeypatch, *said) == 0
     printed = capsys.readouterr().out

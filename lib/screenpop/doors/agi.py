@@ -89,8 +89,10 @@ class AGI(pyst2.AGI):  # type: ignore[misc]
         super().__init__(stdin=lines, stdout=lines, stderr=_Silence())
 
     def _quote(self, string: object) -> str:
-        """As `parse_args` in res_agi.c takes it apart: a backslash escapes, a newline would be a second command."""
-        text = clean(str(string), limit=1024)
+        """As `parse_args` in res_agi.c takes it apart: a backslash escapes; a newline would begin a second command, and
+        so would what is beyond the line's length (2047 bytes in Asterisk 16).
+        """
+        text = clean(str(string), limit=1024).encode()[:960].decode("utf-8", "ignore")
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
     def get_result(self, stdin: object = None) -> dict[str, tuple[str, str]]:
@@ -160,6 +162,17 @@ def seconds_to_wait(agi: AGI) -> float:
     return seconds
 
 
+def act_as_owner(outbox: str) -> None:
+    """As root (by hand): Asterisk's user could neither open nor remove what root makes."""
+    there = outbox if os.path.isdir(outbox) else os.path.dirname(outbox)
+    if os.geteuid() == 0 and os.path.isdir(there):
+        owner = os.stat(there)
+        if owner.st_uid:
+            os.setgroups([])
+            os.setgid(owner.st_gid)
+            os.setuid(owner.st_uid)
+
+
 def hand_over(outbox: Outbox, call: Call) -> tuple[str, str]:
     """Queue the call and see that a sender is up. Returns the status and, if something is wrong, what."""
     try:
@@ -213,6 +226,7 @@ def main() -> None:
         complaints.append(f"event {call.event} is none of {', '.join(EVENTS)}: taken as {EVENTS[0]}")
         call.event = EVENTS[0]
     outbox = Outbox(path_from_environment())
+    act_as_owner(outbox.path)
     status, reason = hand_over(outbox, call)
     if not reason:
         try:  # the call is queued: what fails from here on changes nothing of that
