@@ -172,6 +172,7 @@ need_venv() {
 undo() {
     status=$?
     trap '' INT TERM HUP
+    [ -z "${unseen-}" ] || stty echo
     if [ "$status" -ne 0 ] && [ -n "${made-}" ]; then
         printf '%s\n' "$made" | while IFS= read -r path; do
             [ -z "$path" ] || rm -rf "$path"
@@ -180,8 +181,17 @@ undo() {
     [ -z "${stage-}" ] || rm -rf "$stage"
     [ -z "${asked-}" ] || rm -f "$asked"
     if [ "$status" -ne 0 ] && [ -d "$root/lib/screen_pop" ]; then
+        [ -h "$root/lib/screen_pop/current" ] || rm -f "$root/lib/screen_pop/folders"
         rmdir "$root/lib/screen_pop/releases" "$root/lib/screen_pop" 2>/dev/null || :
+        forget_folders
     fi
+}
+
+# Remove those of the folders that this installer has made and that are empty.
+forget_folders() {
+    printf '%s\n' "$folders" | while IFS= read -r folder; do
+        [ -z "$folder" ] || rmdir "$folder" 2>/dev/null || :
+    done
 }
 
 # make PATH: note that this run makes it.
@@ -209,7 +219,9 @@ build() {
     mkdir -p "$root/lib/screen_pop/releases"
     stage=$root/lib/screen_pop/releases/$release.unfinished
     rm -rf "$stage"
-    mkdir "$stage"
+    mkdir "$stage" "$stage/tmp"
+    TMPDIR=$stage/tmp # pip leaves its own folders there when it is interrupted
+    export TMPDIR
     "$python" -m venv "$stage/venv" || fail "the virtual environment can't be made in $stage"
     if [ -n "$wheels" ]; then
         set -- --no-index --find-links "$wheels"
@@ -217,11 +229,15 @@ build() {
         set --
     fi
     pip_install "$stage/venv" "$@" --require-hashes --no-deps --only-binary :all: --no-compile \
-        --requirement "$here/requirements.txt" || fail "the Python packages can't be installed; the box is as it was"
+        --requirement "$here/requirements.txt" ||
+        fail "the Python packages can't be had: is there a network? --wheels does without one. The box is as it was"
     site=$("$stage/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     cp -R "$here/lib/screenpop" "$site/"
     "$stage/venv/bin/python" -m pip uninstall -qq -y --disable-pip-version-check setuptools pip </dev/null 2>/dev/null || :
-    rm -f "$stage"/venv/bin/activate* "$stage"/venv/bin/Activate*
+    find "$stage/venv/bin" -type f ! -name 'python*' -exec rm -f {} + # commands of packages that nobody here calls
+    rm -rf "$stage/tmp"
+    unset TMPDIR
+    sed -i '/^command = /d' "$stage/venv/pyvenv.cfg" # has the name that the folder won't keep
     find "$stage" -name __pycache__ -type d -prune -exec rm -rf {} +
     # Asterisk's user can't write byte-code later, and without it each call would wait for the compiler.
     "$stage/venv/bin/python" -m compileall -q -s "$stage" -p "$prefix/lib/screen_pop/releases/$release" "$site" >/dev/null ||
@@ -251,11 +267,11 @@ ask() {
 ask_for_configuration() {
     echo "There is no $conf yet." >&2
     jid=$(ask "The account that sends (such as pbx@example.org)")
-    trap 'stty echo' EXIT
+    unseen=yes
     stty -echo
     password=$(ask "Its password")
     stty echo
-    trap undo EXIT
+    unseen=
     echo >&2
     to=$(ask "Who is told (such as alice@example.org)")
     asked=$(mktemp)
@@ -354,14 +370,23 @@ link() {
     mv -T "$2.new" "$2"
 }
 
-# End the senders of an older release, and let a new one take over what waits.
-change_senders() {
+# ours PATH: whether it is a link to what is installed.
+ours() {
+    case $(readlink "$1" 2>/dev/null) in
+    "$prefix/lib/screen_pop/"*) ;;
+    *) return 1 ;;
+    esac
+}
+
+# End the senders that are up, and wait until they have let go of the outbox.
+end_senders() {
     for process in /proc/[0-9]*; do
         if tr '\0' '\n' <"$process/cmdline" 2>/dev/null | grep -qx screenpop.sender &&
             tr '\0' '\n' <"$process/cmdline" 2>/dev/null | grep -q "^$prefix/lib/screen_pop/"; then
             kill "${process#/proc/}" 2>/dev/null || :
         fi
     done
+    [ ! -e "$outbox/lock" ] || flock -w 5 "$outbox/lock" true || :
 }
 
 ring() {
@@ -374,7 +399,7 @@ doorbell.ring(outbox.path_from_environment())'
 install() {
     [ -n "$DESTDIR" ] || [ "$(id -u)" -eq 0 ] || fail "this has to be run as root: sudo ./install.sh"
     for file in "$password_file" "$ca_file"; do
-        [ -z "$file" ] || [ -r "$file" ] || fail "$file can't be read"
+        [ -z "$file" ] || { [ -f "$file" ] && [ -r "$file" ]; } || fail "$file is no file that can be read"
     done
     if [ -n "$jid$to$password_file" ]; then
         for value in "$jid" "$to" "$password_file"; do
@@ -392,9 +417,13 @@ install() {
     library=$root/lib/screen_pop
     trap undo EXIT
     trap 'exit 130' INT TERM HUP
+    folders=$(for folder in "$root/bin" "$root/lib" "$root"; do [ -d "$folder" ] || echo "$folder"; done)
     mkdir -p "$library" 2>/dev/null || fail "$library can't be made; the box is as it was"
     [ -w "$library" ] || fail "$library can't be written; the box is as it was"
     before=$(readlink "$library/current" 2>/dev/null || :)
+    for path in "$DESTDIR$agi_dir/screen_pop.py" "$root/bin/screen-pop"; do
+        [ ! -e "$path" ] || ours "$path" || fail "$path is there, and not of this installer; move it away"
+    done
     if [ "$before" = "releases/$release" ] && [ -h "$DESTDIR$agi_dir/screen_pop.py" ] && [ -h "$root/bin/screen-pop" ] &&
         [ -e "$DESTDIR$conf" ] && [ -d "$DESTDIR$outbox" ]; then
         echo "Nothing to do: $release is installed."
@@ -414,13 +443,14 @@ install() {
             make "$library/releases/$release"
         fi
         stage=
+        [ -n "$DESTDIR" ] || [ -e "$library/folders" ] || echo "$folders" >"$library/folders"
         link "$prefix/lib/screen_pop/current/screen-pop" "$root/bin/screen-pop"
         link "$prefix/lib/screen_pop/current/screen_pop.py" "$DESTDIR$agi_dir/screen_pop.py"
         link "releases/$release" "$library/current" # from here on it is the new one
         made=
         forget_old_releases
         if [ -n "$before" ] && [ -z "$DESTDIR" ]; then
-            change_senders
+            end_senders
             ring || echo "No sender could be started; the next call does that."
         fi
     fi
@@ -481,13 +511,13 @@ uninstall() {
     find_asterisk
     library=$root/lib/screen_pop
     [ -d "$library" ] || [ "$1" = purge ] || fail "screen_pop isn't installed in $library"
-    change_senders
+    end_senders
     cat "$library"/releases/*/links 2>/dev/null | sort -u | while IFS= read -r path; do
-        case $(readlink "$path" 2>/dev/null) in
-        "$prefix/lib/screen_pop/"*) rm -f "$path" ;;
-        esac
+        ! ours "$path" || rm -f "$path"
     done
+    folders=$(cat "$library/folders" 2>/dev/null || :)
     rm -rf "$library" "$DESTDIR/etc/logrotate.d/screen_pop"
+    forget_folders
     echo "screen_pop is removed."
     if [ "$1" = purge ]; then
         rm -rf "$conf" "$conf_dir/screen_pop.password" "$conf_dir/screen_pop.ca.pem" "$outbox" "$log_dir"/screen_pop.log*
@@ -499,7 +529,7 @@ uninstall() {
 
 # --- the command line ---
 
-jid='' password_file='' to='' server='' ca_file='' wheels='' dry_run='' prefix=/usr/local action=install argument=''
+folders='' jid='' password_file='' to='' server='' ca_file='' wheels='' dry_run='' prefix=/usr/local action=install argument=''
 DESTDIR=${DESTDIR-}
 
 while [ $# -gt 0 ]; do
