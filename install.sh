@@ -214,6 +214,12 @@ identify() {
     release=$version-$hash
 }
 
+# steadily COMMAND...: ctrl-C ends the installer after this step, and not Python in the middle of it with a traceback.
+steadily() (
+    trap '' INT
+    "$@"
+)
+
 # The virtual environment with all in it, made beside and renamed when it is complete.
 build() {
     mkdir -p "$root/lib/screen_pop/releases"
@@ -222,25 +228,25 @@ build() {
     mkdir "$stage" "$stage/tmp"
     TMPDIR=$stage/tmp # pip leaves its own folders there when it is interrupted
     export TMPDIR
-    "$python" -m venv "$stage/venv" || fail "the virtual environment can't be made in $stage"
+    steadily "$python" -m venv "$stage/venv" || fail "the virtual environment can't be made in $stage"
     if [ -n "$wheels" ]; then
         set -- --no-index --find-links "$wheels"
     else
         set --
     fi
-    pip_install "$stage/venv" "$@" --require-hashes --no-deps --only-binary :all: --no-compile \
+    steadily pip_install "$stage/venv" "$@" --require-hashes --no-deps --only-binary :all: --no-compile \
         --requirement "$here/requirements.txt" ||
         fail "the Python packages can't be had: is there a network? --wheels does without one. The box is as it was"
-    site=$("$stage/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    site=$(steadily "$stage/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     cp -R "$here/lib/screenpop" "$site/"
-    "$stage/venv/bin/python" -m pip uninstall -qq -y --disable-pip-version-check setuptools pip </dev/null 2>/dev/null || :
+    steadily "$stage/venv/bin/python" -m pip uninstall -qq -y --disable-pip-version-check setuptools pip </dev/null 2>/dev/null || :
     find "$stage/venv/bin" -type f ! -name 'python*' -exec rm -f {} + # commands of packages that nobody here calls
     rm -rf "$stage/tmp"
     unset TMPDIR
     sed -i '/^command = /d' "$stage/venv/pyvenv.cfg" # has the name that the folder won't keep
     find "$stage" -name __pycache__ -type d -prune -exec rm -rf {} +
     # Asterisk's user can't write byte-code later, and without it each call would wait for the compiler.
-    "$stage/venv/bin/python" -m compileall -q -s "$stage" -p "$prefix/lib/screen_pop/releases/$release" "$site" >/dev/null ||
+    steadily "$stage/venv/bin/python" -m compileall -q -s "$stage" -p "$prefix/lib/screen_pop/releases/$release" "$site" >/dev/null ||
         fail "the byte-code can't be written to $stage"
 
     interpreter=$prefix/lib/screen_pop/current/venv/bin/python3
