@@ -299,16 +299,16 @@ configure() {
         { print }' "$here/screen_pop.conf.sample"
 }
 
-# complaints CONFIGURATION: what the new release says of it; fails if anything is wrong.
+# complaints ENVIRONMENT CONFIGURATION: what that release says of it; fails if anything is wrong.
 complaints() {
-    "$stage/venv/bin/python" -I -c '
+    "$1/bin/python3" -I -c '
 import sys
 from pathlib import Path
 from screenpop import config
 try:
     config.load(Path(sys.argv[1]))
 except config.ConfigError as error:
-    sys.exit("\n".join(error.complaints))' "$1" 2>&1
+    sys.exit("\n".join(error.complaints))' "$2" 2>&1
 }
 
 # place SOURCE TARGET MODE: a file for root and Asterisk, that wasn't there.
@@ -323,7 +323,7 @@ place() {
 install_configuration() {
     if [ -e "$DESTDIR$conf" ]; then
         [ -z "$jid$to$server$password_file$ca_file" ] || echo "$conf is there already, and stays as it is."
-        [ -n "$DESTDIR" ] || wrong=$(complaints "$conf") || fail "$wrong"
+        [ -n "$DESTDIR" ] || wrong=$(complaints "$stage/venv" "$conf") || fail "$wrong"
         return
     fi
     mkdir -p "$DESTDIR$conf_dir"
@@ -331,7 +331,7 @@ install_configuration() {
     [ -z "$ca_file" ] || place "$ca_file" "$conf_dir/screen_pop.ca.pem" 644
     configure >"$stage/conf"
     if [ -n "$jid" ] && [ -z "$DESTDIR" ]; then
-        wrong=$(complaints "$stage/conf") || fail "$(echo "$wrong" | sed "s|$stage/conf|$conf|")"
+        wrong=$(complaints "$stage/venv" "$stage/conf") || fail "$(echo "$wrong" | sed "s|$stage/conf|$conf|")"
     fi
     place "$stage/conf" "$conf" 640
     rm "$stage/conf"
@@ -477,14 +477,7 @@ forget_old_releases() {
 
 prove() {
     echo
-    if wrong=$("$prefix/lib/screen_pop/current/venv/bin/python3" -I -c '
-import sys
-from pathlib import Path
-from screenpop import config
-try:
-    config.load(Path(sys.argv[1]))
-except config.ConfigError as error:
-    sys.exit("\n".join(error.complaints))' "$conf" 2>&1); then
+    if wrong=$(complaints "$prefix/lib/screen_pop/current/venv" "$conf"); then
         "$prefix/bin/screen-pop" check || fail "installed, but calls would not pop yet: see above, and run: screen-pop check"
         echo
         "$prefix/bin/screen-pop" test "+15551234567" "screen_pop" ||
