@@ -50,7 +50,9 @@ class Call:
     """
 
     id: str = ""  # unique; the name of the file in the outbox
-    time: float = 0.0  # seconds since the epoch
+    time: float = 0.0  # when it came, in seconds since the epoch; and, because a clock may be set:
+    boot: str = ""  # Linux' id of the machine's run,
+    uptime: float = 0.0  # and its seconds until then
     event: str = "ringing"
     number: str = ""
     name: str = ""
@@ -74,7 +76,7 @@ class Call:
     def new(cls, **known: object) -> Call:
         """A call that comes in now."""
         now = time.time()
-        return cls(id=f"{now:.6f}-{os.urandom(6).hex()}", time=now, **known)
+        return cls(id=f"{now:.6f}-{os.urandom(6).hex()}", time=now, boot=BOOT, uptime=uptime(), **known)
 
     @classmethod
     def from_record(cls, record: object) -> Call:
@@ -84,7 +86,8 @@ class Call:
         known: dict[str, Any] = {}
         for field, default in _DEFAULTS.items():
             if field in record:
-                kind = (list, tuple) if field == "delivered" else (int, float) if field == "time" else type(default)
+                numeric = isinstance(default, float)
+                kind = (list, tuple) if field == "delivered" else (int, float) if numeric else type(default)
                 if not isinstance(record[field], kind):
                     raise ValueError(f"{field} is not {type(default).__name__}")
                 known[field] = clean(record[field], limit=8192) if isinstance(default, str) else record[field]
@@ -92,9 +95,29 @@ class Call:
             raise ValueError("no id or no time in it")
         return cls(**known)
 
+    def age(self) -> float:
+        """For how many seconds it has waited; by the clock on the wall only if the machine has been restarted since."""
+        if self.boot and self.boot == BOOT:
+            return uptime() - self.uptime
+        return max(0.0, time.time() - self.time)
+
     def record(self) -> dict[str, object]:
         """The JSON object of this call."""
         return dict(self.__dict__)
 
 
+def uptime() -> float:
+    """Seconds since the machine was started; nobody sets this clock, and it goes on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().decode().strip()
+    except OSError:  # a chroot without /proc
+        return ""
+
+
+BOOT = _boot_id()
 _DEFAULTS = {field: getattr(Call, field) for field in Call.__annotations__}

@@ -60,9 +60,7 @@ class Delivery:
         calls = [self.calls.setdefault(call.id, call) for call in calls]  # what we know is newer than what is written
         self.tested = [call for call in calls if call.receipt]
         for call in self.tested:
-            self.box.tell(
-                call, step="sender", ms=round((time.time() - call.time) * 1000, 1), detail=f"process {os.getpid()}"
-            )
+            self.box.tell(call, step="sender", ms=round(call.age() * 1000, 1), detail=f"process {os.getpid()}")
         self.step_began = time.monotonic()
         if not self.session:
             self.session = Session(config, self.box.resource(), self._on_step, self._on_error, self._on_receipt)
@@ -91,19 +89,19 @@ class Delivery:
     def _send(self, session: Session, messages: Sequence[tuple[Call, str]], config: Config) -> None:
         """Send some messages and take down what became of them."""
         self.unconfirmed.clear()
-        now = time.time()
         for call, to in messages:
             stanza_id = stanza.stanza_id(call, to)
             self.sent[stanza_id] = (call, to)
             self.unconfirmed.add(stanza_id)
-            text = message.text(call, config.message, config.late_after, now)
-            session.send(stanza.pop(call, to, text, message.is_late(call, config.late_after, now)))
+            age = call.age()
+            late = age if age > config.late_after else None
+            session.send(stanza.pop(call, to, message.text(call, config.message, late), late))
         session.confirm()
         self._on_step("message", "confirmed by the server")
         for call, to in messages:
             if stanza.stanza_id(call, to) in self.unconfirmed:  # it didn't come back
                 call.delivered = [*call.delivered, to]
-                self.log.pop(call.id, to, "delivered", call.time)
+                self.log.pop(call.id, to, "delivered", call.age())
         self.unconfirmed.clear()
         while len(self.sent) > REMEMBERED:
             self.sent.popitem(last=False)
@@ -139,7 +137,7 @@ class Delivery:
     def _failed(self, call: Call, to: str, reason: str) -> None:
         call.failed = {**call.failed, to: reason}
         call.delivered = [other for other in call.delivered if other != to]
-        self.log.pop(call.id, to, f"failed: {reason}", call.time)
+        self.log.pop(call.id, to, f"failed: {reason}", call.age())
 
     def process(self) -> None:
         """Handle what the server sends in between. Raises Trouble."""

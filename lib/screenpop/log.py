@@ -29,6 +29,6 @@ class Log:
                 self.said = str(error)
                 syslog.syslog(clean(f"{self.file}: {error.strerror}: logging to syslog only", limit=1000))
 
-    def pop(self, call_id: str, recipient: str, outcome: str, since: float) -> None:
-        """What became of one pop. `since`: when the call came, seconds since the epoch."""
-        self.write(f"{call_id} {recipient} {outcome} {(time.time() - since) * 1000:.0f} ms")
+    def pop(self, call_id: str, recipient: str, outcome: str, age: float) -> None:
+        """What became of one pop, `age` seconds after the call came."""
+        self.write(f"{call_id} {recipient} {outcome} {age * 1000:.0f} ms")

@@ -15,8 +15,11 @@ _SPECIAL = ("s", "h", "i", "t", "T", "o", "a", "e")
 _EVENT = {"ringing": "Call", "answered": "Answered call", "missed": "Missed call", "ended": "Ended call"}
 
 
-def text(call: Call, template: str, late_after: float, now: float) -> str:
-    """The text of a pop. In one pass, so a caller whose name is `{number}` stays that."""
+def text(call: Call, template: str, age: float | None = None) -> str:
+    """The text of a pop; `age`: seconds for which it has waited, if it should say so.
+
+    The template is filled in one pass, so a caller whose name is `{number}` stays that.
+    """
     number = "number withheld" if call.withheld else call.number or "unknown number"
     values = {
         "event": _EVENT.get(call.event, "Call"),
@@ -29,14 +32,10 @@ def text(call: Call, template: str, late_after: float, now: float) -> str:
     }
     said = clean(PLACEHOLDER.sub(lambda found: values[found[1]], template), limit=2000)
     if not said:  # a template of which nothing is known: an empty message would not be shown at all
-        return text(call, DEFAULT, late_after, now)
-    if is_late(call, late_after, now):
-        said += f" ({_clock(call.time)}, {_ago(now - call.time)} ago)"
+        return text(call, DEFAULT, age)
+    if age is not None:
+        said += f" ({_clock(time.time() - age)}, {_ago(age)} ago)"
     return said
-
-
-def is_late(call: Call, late_after: float, now: float) -> bool:
-    return now - call.time > late_after
 
 
 def _clock(seconds: float) -> str:

@@ -158,7 +158,7 @@ class Sender:
 
     def _put_off(self, call: Call, reason: str) -> None:
         """A call that was tried and could not be sent waits, or is too old for that."""
-        age = time.time() - call.time
+        age = call.age()
         given_up = f"given up after {age:.0f} s: {reason}"
         if self.config and age > min(self.config.give_up_after, self.box.patience):
             self.delivery.give_up(call, self.config, given_up)

@@ -57,7 +57,7 @@ def server(request: pytest.FixtureRequest) -> Any:
 def test_signs_in_and_confirms_a_message(server: Any, tmp_path: Path) -> None:
     alice = Recipient(server.jid("alice"), server.accounts["alice"], server.host, server.port, server.ca_file)
     with alice, Told(Pbx(tmp_path, server, server.ca_file)) as told:
-        told.session.send(pop(Call.new(), server.jid("alice"), "Call from +1 & <2>", late=False))
+        told.session.send(pop(Call.new(), server.jid("alice"), "Call from +1 & <2>"))
         told.session.confirm()
         alice.sync()
         (message,) = alice.messages
@@ -69,7 +69,7 @@ def test_signs_in_and_confirms_a_message(server: Any, tmp_path: Path) -> None:
 
 def test_a_message_to_nobody_comes_back_before_the_confirmation(server: Any, tmp_path: Path) -> None:
     with Told(Pbx(tmp_path, server, server.ca_file)) as told:
-        message = pop(Call.new(), server.jid("nobody"), "Call", late=False)
+        message = pop(Call.new(), server.jid("nobody"), "Call")
         told.session.send(message)
         told.session.confirm()
     ((stanza_id, jid, kind, reason),) = told.errors

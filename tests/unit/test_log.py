@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import syslog
-import time
 from pathlib import Path
 
 import pytest
@@ -42,10 +41,9 @@ def test_a_line_has_an_end(tmp_path: Path, to_syslog: list[str]) -> None:
 
 
 def test_a_pop_is_told_with_its_id_its_recipient_the_outcome_and_the_milliseconds(
-    tmp_path: Path, to_syslog: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, to_syslog: list[str]
 ) -> None:
-    monkeypatch.setattr(time, "time", lambda: 1700000001.25)
-    Log(tmp_path / "log").pop("1700000000.5-ab", "alice@example.org", "delivered", 1700000000.5)
+    Log(tmp_path / "log").pop("1700000000.5-ab", "alice@example.org", "delivered", 0.75)
     assert lines(tmp_path / "log") == ["1700000000.5-ab alice@example.org delivered 750 ms"]
 
 

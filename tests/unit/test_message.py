@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from screenpop.call import Call
-from screenpop.message import DEFAULT, is_late, text
+from screenpop.message import DEFAULT, text
 
 BEGAN = time.mktime((2026, 1, 2, 12, 4, 0, 0, 0, -1))  # local time, as the pop shows it
 
 
-def said(template: str = DEFAULT, seconds_ago: float = 0.0, late_after: float = 30.0, **known: Any) -> str:
+def said(template: str = DEFAULT, age: float | None = None, **known: Any) -> str:
     call = Call(**{"time": BEGAN, "number": "+15551234567", "name": "Ann Example", "extension": "123", **known})
-    return text(call, template, late_after, BEGAN + seconds_ago)
+    return text(call, template, age)
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,6 @@ def test_a_name_is_no_template(name: str) -> None:
         (300000, "3 days"),
     ],
 )
-def test_a_late_pop_says_when_the_call_was(seconds: int, ago: str) -> None:
-    assert said("Call", seconds_ago=seconds) == f"Call (12:04, {ago} ago)"
-
-
-def test_a_pop_is_late_only_after_the_configured_time() -> None:
-    call = Call(time=BEGAN)
-    assert not is_late(call, 30, BEGAN + 30)
-    assert is_late(call, 30, BEGAN + 31)
-    assert said("Call", seconds_ago=30) == "Call"
-    assert said("Call", seconds_ago=31, late_after=60) == "Call"
+def test_a_late_pop_says_when_the_call_was(monkeypatch: pytest.MonkeyPatch, seconds: int, ago: str) -> None:
+    monkeypatch.setattr(time, "time", lambda: BEGAN + seconds)
+    assert said("Call", age=seconds) == f"Call (12:04, {ago} ago)"

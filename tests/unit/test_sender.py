@@ -7,6 +7,7 @@ import os
 import random
 import re
 import select
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -115,8 +116,10 @@ class Box:
             f"[pop]\nto = {to}\nmessage = {{caller}}\nlinger = 0\n{more}\n"
         )
 
-    def queue(self, number: str, **known: Any) -> Call:
+    def queue(self, number: str, age: float = 0.0, **known: Any) -> Call:
         call = Call.new(number=number, **known)
+        call.time -= age
+        call.uptime -= age
         self.outbox.put(call)
         return call
 
@@ -172,7 +175,7 @@ def test_a_call_that_the_server_takes_is_gone_and_logged(box: Box) -> None:
     box.attempt()
     (stanza,) = box.server.taken
     assert (str(stanza.getTo()), stanza.getType(), stanza.getBody()) == (ALICE, "chat", "1")
-    assert stanza.getID() == stanza_id(call, ALICE)
+    assert stanza.getID() == stanza.getTagAttr("origin-id", "id") == stanza_id(call, ALICE)
     assert not box.outbox.is_waiting(call) and not box.outbox.failed(call)
     assert box.log() == [f"{call.id} {ALICE} delivered"]
 
@@ -307,6 +310,33 @@ def test_a_late_pop_says_so(box: Box) -> None:
     (stanza,) = box.server.taken
     assert re.fullmatch(r"1 \(\d\d:\d\d, 2 minutes ago\)", stanza.getBody())
     assert stanza.getTag("delay", namespace="urn:xmpp:delay")
+
+
+def test_a_pop_is_late_only_after_the_configured_time(box: Box) -> None:
+    box.configure(more="late_after = 60")
+    box.queue("1", age=59)
+    box.queue("2", age=61)
+    box.attempt()
+    assert [" ago)" in text for text in box.server.texts()] == [False, True]
+    assert [bool(stanza.getTag("delay")) for stanza in box.server.taken] == [False, True]
+
+
+@pytest.mark.parametrize("jump", [-3600, 3600])
+def test_a_clock_that_is_set_makes_no_pop_late_and_gives_none_up(
+    box: Box, monkeypatch: pytest.MonkeyPatch, jump: int
+) -> None:
+    box.configure(more="give_up_after = 600")
+    box.queue("1")
+    waited = box.queue("2", age=120)
+    was = time.time
+    monkeypatch.setattr(time, "time", lambda: was() + jump)
+    box.server.trouble = unreachable()
+    box.attempt()
+    assert box.waiting() == ["1", "2"]
+    box.server.trouble = None
+    box.attempt()
+    then = time.strftime("%H:%M", time.localtime(time.time() - waited.age()))  # as the clock has it now
+    assert box.server.texts() == ["1", f"2 ({then}, 2 minutes ago)"]
 
 
 @pytest.mark.parametrize("name", ["0.json", "0" * 255], ids=len)
