@@ -9,6 +9,7 @@ This is imported while a caller waits.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -39,5 +40,6 @@ class Answers:
         return [json.loads(line) for line in lines]
 
     def close(self) -> None:
-        os.unlink(self.path)
+        with contextlib.suppress(FileNotFoundError):  # it was stale by a clock that has been set
+            os.unlink(self.path)
         os.close(self.descriptor)

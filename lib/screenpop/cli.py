@@ -8,8 +8,8 @@ import pwd
 import sys
 from pathlib import Path
 
-from . import __version__, check, trial
-from .outbox import path_from_environment
+from . import __version__, check, flush, status, trial
+from .outbox import Outbox, path_from_environment
 
 
 def main() -> None:
@@ -23,15 +23,35 @@ def main() -> None:
     test = commands.add_parser("test", help="send a pop the whole way, and say how long each step took")
     test.add_argument("number", metavar="NUMBER", help="the caller's number")
     test.add_argument("name", metavar="NAME", nargs="?", default="", help="the caller's name")
+    commands.add_parser("flush", help="send what is queued now")
+    looks = commands.add_parser("status", help="the sender, what waits, what failed; 0 only if nothing is stuck")
+    looks.add_argument("--json", action="store_true", help="for programs")
+    looks.add_argument("--retry", action="store_true", help="put what has failed back, and send it now")
     arguments = parser.parse_args()
     outbox = path_from_environment()
     try:
         act_as_owner(Path(outbox))
     except OSError as error:
         sys.exit(f"screen-pop: {error}")
+    try:
+        sys.exit(_run(arguments, outbox))
+    except OSError as error:
+        sys.exit(f"screen-pop: {error.filename}: {error.strerror}; screen-pop check says more")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(arguments: argparse.Namespace, outbox: str) -> int:
+    """Returns the exit status. Raises OSError."""
     if arguments.command == "check":
-        sys.exit(check.run(outbox))
-    sys.exit(trial.run(outbox, arguments.number, arguments.name))
+        return check.run(outbox)
+    if arguments.command == "test":
+        return trial.run(outbox, arguments.number, arguments.name)
+    if arguments.command == "status" and not arguments.retry:
+        return status.run(outbox, arguments.json)
+    if arguments.command == "status":
+        print(f"{sum(one.retry() for one in Outbox(outbox).and_spare())} put back")
+    return flush.run(outbox)
 
 
 def act_as_owner(outbox: Path) -> None:

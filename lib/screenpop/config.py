@@ -22,6 +22,10 @@ def path_from_environment() -> Path:
     return Path(os.environ.get("SCREEN_POP_CONF") or f"{folder}/screen_pop.conf").absolute()
 
 
+LATE_AFTER = 30.0
+CALLS, MEGABYTES = 10_000, 64
+
+
 class ConfigError(Exception):
     """What is wrong with the configuration: `complaints`, a line each."""
 
@@ -46,6 +50,8 @@ class Config:
     late_after: float
     give_up_after: float
     linger: float
+    calls: int
+    megabytes: int
     log_file: Path
     read_from: tuple[tuple[str, float, int], ...]  # the files, with the time and size that they had
 
@@ -95,6 +101,12 @@ def _seconds(text: str) -> float:
     return float(text)
 
 
+def _number(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,8}", text):
+        raise ValueError(f"{text!r} should be a number, such as 1000")
+    return int(text)
+
+
 def _country(text: str) -> str:
     if not re.fullmatch("[A-Z]{2}", text):
         raise ValueError(f"{text!r} should be two capital letters, such as US")
@@ -125,9 +137,11 @@ _OPTIONS: dict[tuple[str, str], tuple[Callable[[str], Any], Any]] = {
     ("pop", "to"): (_recipients, None),
     ("pop", "message"): (_template, message.DEFAULT),
     ("pop", "country"): (_country, "US"),
-    ("pop", "late_after"): (_seconds, 30.0),
+    ("pop", "late_after"): (_seconds, LATE_AFTER),
     ("pop", "give_up_after"): (_seconds, 86400.0),
     ("pop", "linger"): (_seconds, 300.0),
+    ("outbox", "calls"): (_number, CALLS),
+    ("outbox", "megabytes"): (_number, MEGABYTES),
     ("log", "file"): (_path, None),
 }
 
@@ -193,6 +207,8 @@ def load(path: Path) -> Config:
         late_after=values["pop", "late_after"],
         give_up_after=values["pop", "give_up_after"],
         linger=values["pop", "linger"],
+        calls=values["outbox", "calls"],
+        megabytes=values["outbox", "megabytes"],
         log_file=values["log", "file"] or default_log_file(),
         read_from=before + _signature(filter(None, (password_file, ca_file))),
     )

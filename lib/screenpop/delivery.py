@@ -10,40 +10,25 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Protocol
 
 from . import jid, message, routes, stanza
 from .call import Call, clean
 from .config import Config
 from .log import Log
+from .outbox import Outbox
 from .session import Session
 
 UNCONFIRMED = 50  # messages that share one confirmation; servers throttle (Prosody's default: 10 kB a second)
 REMEMBERED = 2000  # messages whose bounce from a remote domain may still come
 
 
-class Box(Protocol):
-    """Where the calls are: the outbox, or the memory of a sender that got its call handed over."""
-
-    patience: float
-
-    def waiting(self) -> list[str]: ...
-    def read(self, name: str) -> Call: ...
-    def put(self, call: Call) -> None: ...
-    def remove(self, call: Call) -> None: ...
-    def fail(self, call: Call) -> None: ...
-    def is_waiting(self, call: Call) -> bool: ...
-    def reject(self, name: str, reason: str) -> None: ...
-    def tell(self, call: Call, **answer: object) -> None: ...
-    def resource(self) -> str: ...
-
-
 class Delivery:
     """Sends over one session, which is begun when it is first needed and kept until `close`."""
 
-    def __init__(self, box: Box, log: Log) -> None:
-        self.box, self.log = box, log
+    def __init__(self, outbox: Outbox, log: Log) -> None:
+        self.outbox, self.log = outbox, log
         self.session: Session | None = None
+        self.elsewhere = ""  # the host to which the server has sent us
         self.calls: dict[str, Call] = {}  # by id: those in the outbox of which something has been sent
         self.sent: OrderedDict[str, tuple[Call, str]] = OrderedDict()  # by stanza id: the call, and the recipient
         self.unconfirmed: set[str] = set()  # stanza ids
@@ -60,14 +45,16 @@ class Delivery:
         calls = [self.calls.setdefault(call.id, call) for call in calls]  # what we know is newer than what is written
         self.tested = [call for call in calls if call.receipt]
         for call in self.tested:
-            self.box.tell(call, step="sender", ms=round(call.age() * 1000, 1), detail=f"process {os.getpid()}")
+            self.outbox.tell(call, step="sender", ms=round(call.age() * 1000, 1), detail=f"process {os.getpid()}")
         self.step_began = time.monotonic()
         if not self.session:
-            self.session = Session(config, self.box.resource(), self._on_step, self._on_error, self._on_receipt)
+            self.session = Session(
+                config, self.outbox.resource(), self._on_step, self._on_error, self._on_receipt, self.elsewhere
+            )
         self.refused.clear()
         messages: list[tuple[Call, str]] = []
         for call in calls:
-            outstanding = self._outstanding(call, config)
+            outstanding = self._outstanding(call, config.to)
             messages += [(call, to) for to in outstanding]
             if not outstanding:
                 self._settle(call)
@@ -80,8 +67,8 @@ class Delivery:
                     self._settle(call)
         return dict(self.refused)
 
-    def _outstanding(self, call: Call, config: Config) -> list[str]:
-        recipients, wrong = routes.recipients(call, config.to)
+    def _outstanding(self, call: Call, default: Sequence[str]) -> list[str]:
+        recipients, wrong = routes.recipients(call, default)
         for to in wrong.keys() - call.failed.keys():
             self._failed(call, to, wrong[to])
         return [to for to in recipients if to not in call.delivered and to not in call.failed]
@@ -110,27 +97,27 @@ class Delivery:
         """Write down what became of a call. What can't be written is known here, so nothing is sent twice."""
         try:
             if call.id in self.refused:
-                self.box.put(call)
+                self.outbox.put(call)
                 return
             if call.failed:
-                self.box.fail(call)
+                self.outbox.fail(call)
             else:
-                self.box.remove(call)
+                self.outbox.remove(call)
         except OSError as error:
             self.refused[call.id] = str(error)
             return
         del self.calls[call.id]
         if call.failed:
             reasons = ", ".join(f"{to}: {reason}" for to, reason in call.failed.items())
-            self.box.tell(call, status="DELIVERED" if call.delivered else "FAILED", reason=reasons)
+            self.outbox.tell(call, status="DELIVERED" if call.delivered else "FAILED", reason=reasons)
         else:
-            self.box.tell(call, status="DELIVERED")
+            self.outbox.tell(call, status="DELIVERED")
 
-    def give_up(self, call: Call, config: Config, reason: str) -> None:
+    def give_up(self, call: Call, default: Sequence[str], reason: str) -> None:
         """Stop trying to reach those recipients that have not been."""
         call = self.calls.setdefault(call.id, call)
         self.refused.pop(call.id, None)
-        for to in self._outstanding(call, config):
+        for to in self._outstanding(call, default or ["whoever is configured"]):
             self._failed(call, to, reason)
         self._settle(call)
 
@@ -146,13 +133,14 @@ class Delivery:
 
     def close(self) -> None:
         if self.session:
+            self.elsewhere = self.session.elsewhere
             self.session.close()
             self.session = None
 
     def _on_step(self, step: str, detail: str) -> None:
         now = time.monotonic()
         for call in self.tested:
-            self.box.tell(call, step=step, ms=round((now - self.step_began) * 1000, 1), detail=detail)
+            self.outbox.tell(call, step=step, ms=round((now - self.step_began) * 1000, 1), detail=detail)
         self.step_began = now
 
     def _on_error(self, stanza_id: str, sender: str, kind: str, reason: str) -> None:
@@ -174,17 +162,17 @@ class Delivery:
             self.calls[call.id] = call
             self.returned.add(call.id)
             with contextlib.suppress(OSError):
-                self.box.put(call)
+                self.outbox.put(call)
         elif to in call.delivered:
             self._failed(call, to, reason)
             if call.id not in self.calls:  # nothing else of it is under way
                 with contextlib.suppress(OSError):  # the log has it
-                    self.box.fail(call)
+                    self.outbox.fail(call)
 
     def _on_receipt(self, stanza_id: str, sender: str) -> None:
         call, to = self.sent.get(stanza_id, (None, ""))
         if call and jid.same_account(sender, to):
-            self.box.tell(call, receipt=clean(sender, limit=1024))
+            self.outbox.tell(call, receipt=clean(sender, limit=1024))
 
     def _speaks_for(self, sender: str, recipient: str) -> bool:
         """Whether an error is the recipient's, its server's, or our own server's: nobody else may say what became of a

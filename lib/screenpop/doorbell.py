@@ -16,29 +16,35 @@ import sys
 import time
 
 PATIENCE = 20  # milliseconds for which a door waits for a leaving sender to give up the lock
+CALL, FLUSH = b"\n", b"!"  # what a ring means: a call has come; try all that waits, now
 
 
-def ring(outbox: str) -> None:
+def ring(outbox: str, meaning: bytes = CALL) -> None:
     """Wake the sender of this outbox; start one if there is none. Raises OSError when none can be started."""
     for _ in range(PATIENCE):
-        if _press(outbox):
+        if _press(outbox, meaning):
             return
         lock = _lock(outbox)
         if lock is not None:
             try:
                 bell = _listen(outbox)
                 try:
-                    start_sender(str(lock), str(bell), keep=(lock, bell))
+                    start_sender(outbox, lock, bell)
                 finally:
                     os.close(bell)
             finally:
                 os.close(lock)
             return
         time.sleep(0.001)
-    start_sender()  # it waits until it gets the lock, or somebody else hears the bell
+    start_sender(outbox)  # it waits until it gets the lock, or somebody else hears the bell
 
 
-def _press(outbox: str) -> bool:
+def is_heard(outbox: str) -> bool:
+    """Whether a sender is up, or about to be."""
+    return _press(outbox, b"")
+
+
+def _press(outbox: str, meaning: bytes) -> bool:
     """Ring, if somebody listens."""
     try:
         bell = os.open(f"{outbox}/doorbell", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -50,7 +56,8 @@ def _press(outbox: str) -> bool:
         if not stat.S_ISFIFO(os.fstat(bell).st_mode):
             os.unlink(f"{outbox}/doorbell")  # somebody's file, that would take each ring in silence
             return False
-        os.write(bell, b"\n")
+        if meaning:
+            os.write(bell, meaning)
     except BlockingIOError:  # it has been rung 65,536 times and not been heard: that will do
         pass
     except BrokenPipeError:
@@ -73,32 +80,37 @@ def _lock(outbox: str) -> int | None:
 
 def _listen(outbox: str) -> int:
     """The reading end. Open for both, so that it never comes to its end when the last door closes it."""
+    path = f"{outbox}/doorbell"
     try:
-        os.mkfifo(f"{outbox}/doorbell", 0o600)
+        if not stat.S_ISFIFO(os.lstat(path).st_mode):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    try:
+        os.mkfifo(path, 0o600)
     except FileExistsError:
         pass
-    return os.open(f"{outbox}/doorbell", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 # Not `python -m`: that would first look for modules in the working directory, which may be anybody's (/tmp).
 _RUN = "import sys; sys.path[0] = sys.argv[1]; from screenpop import process; process.main(sys.argv[3:])"
 
 
-def start_sender(*arguments: str, keep: tuple[int, ...] = (), stdin: int | None = None) -> int:
+def start_sender(outbox: str, *descriptors: int) -> int:
     """Start a sender, detached: Asterisk waits for whoever has the script's stdout and may signal its process group.
 
-    `arguments`: see process.py; `keep`: descriptors that it gets. Returns its process id. Raises OSError.
+    `descriptors`: the lock and the doorbell, where they are left to it. Returns its process id. Raises OSError.
     """
     library = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    for descriptor in keep:
+    for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
-    first = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0) if stdin is None else (os.POSIX_SPAWN_DUP2, stdin, 0)
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-c", _RUN, library, "screenpop.sender", *arguments],  # with a name for `ps`
+        [sys.executable, "-c", _RUN, library, "screenpop.sender", outbox, *map(str, descriptors)],  # a name for `ps`
         os.environ,
         file_actions=[
-            first,
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
             (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
         ],
@@ -106,6 +118,13 @@ def start_sender(*arguments: str, keep: tuple[int, ...] = (), stdin: int | None 
         setsigmask=[],
         setsigdef=[signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM, signal.SIGINT],
     )
+
+
+def _is_at(descriptor: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 class Doorbell:
@@ -118,7 +137,7 @@ class Doorbell:
     def take(cls, outbox: str) -> Doorbell | None:
         """Take the lock, waiting for a sender that is leaving. None when another sender has heard the bell instead."""
         while (lock := _lock(outbox)) is None:
-            if _press(outbox):
+            if _press(outbox, CALL):
                 return None
             time.sleep(0.01)
         return cls(outbox, lock, _listen(outbox))
@@ -126,12 +145,31 @@ class Doorbell:
     def fileno(self) -> int:
         return self.bell
 
-    def answer(self) -> None:
-        """Take note of all the rings so far."""
+    def keep(self) -> bool:
+        """See to it that lock and doorbell are still those of the outbox: somebody may have removed the files, or have
+        moved the whole outbox away. False when this is its sender no more. Raises OSError.
+        """
         try:
-            os.read(self.bell, 65536)
+            if not _is_at(self.lock, f"{self.outbox}/lock"):
+                lock = _lock(self.outbox)
+                if lock is None:
+                    return False
+                os.close(self.lock)
+                self.lock = lock
+            if not _is_at(self.bell, f"{self.outbox}/doorbell"):
+                bell = _listen(self.outbox)
+                os.close(self.bell)
+                self.bell = bell
+        except FileNotFoundError:  # not even the directory is there
+            return False
+        return True
+
+    def answer(self) -> bytes:
+        """Take note of all the rings so far: what they mean."""
+        try:
+            return os.read(self.bell, 65536)
         except BlockingIOError:
-            pass
+            return b""
 
     def close(self) -> None:
         """Stop listening, the lock still held: from now on doors see that they must start a sender."""

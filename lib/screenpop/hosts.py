@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -39,6 +40,18 @@ def find(domain: str, servers: Iterable[tuple[str, int]]) -> list[Host]:
     if not hosts and any(not record.host.direct_tls for record in records):
         raise Trouble("DNS", f"{domain} says that it has no XMPP service", "check the domain in [xmpp] jid")
     return hosts or [Host(domain, STARTTLS_PORT, False)]
+
+
+def elsewhere(text: str) -> list[Host]:
+    """Where a see-other-host error points to (RFC 6120 section 4.9.3.19); nowhere if it is none. Raises Trouble."""
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]\s]+))(?::(\d{1,5}))?", text.strip())
+    if not found or not 0 < int(found[3] or 1) < 65536:
+        return []
+    name = found[1] or found[2]
+    if found[3] or found[1] or re.fullmatch(r"[\d.]+", name):
+        port = int(found[3] or STARTTLS_PORT)
+        return [Host(name, port, port in DIRECT_TLS_PORTS)]
+    return find(name, ())
 
 
 def look_up(domain: str) -> list[Record]:

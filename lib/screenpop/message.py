@@ -34,7 +34,7 @@ def text(call: Call, template: str, age: float | None = None) -> str:
     if not said:  # a template of which nothing is known: an empty message would not be shown at all
         return text(call, DEFAULT, age)
     if age is not None:
-        said += f" ({_clock(time.time() - age)}, {_ago(age)} ago)"
+        said += f" ({_clock(time.time() - age)}, {ago(age)} ago)"
     return said
 
 
@@ -42,7 +42,8 @@ def _clock(seconds: float) -> str:
     return time.strftime("%H:%M", time.localtime(seconds))
 
 
-def _ago(seconds: float) -> str:
+def ago(seconds: float) -> str:
+    """A time that has passed, in its largest unit."""
     units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
     unit, length = next((unit for unit in units if seconds >= unit[1]), units[-1])
     count = int(seconds // length)

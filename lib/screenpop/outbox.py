@@ -11,13 +11,23 @@ Nothing is synced to the disk: a power cut ends the calls as well. This is impor
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
+import time
 
 from .call import Call
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
 FOLDERS = ("tmp", "new", "failed")
+MEMORY = "/dev/shm"
+LARGEST = 262_144  # bytes of one call; a door writes no more than a fifth of that
+STALE = 3600.0  # seconds after which what is in tmp/ is nobody's any more
 
 
 def path_from_environment() -> str:
@@ -27,19 +37,35 @@ def path_from_environment() -> str:
 
 
 class Broken(Exception):
-    """A file in new/ that is no call; says why."""
+    """A file that is no call; says why."""
 
 
 class Outbox:
-    patience = float("inf")  # seconds for which a call may be kept, whatever the configuration says
-
     def __init__(self, path: str) -> None:
         self.path = path
 
+    @property
+    def spare_path(self) -> str:
+        return f"{MEMORY}/screen_pop-{os.geteuid()}{self.path[-200:].replace('/', '-')}"
+
+    def spare(self) -> Outbox:
+        """The one in memory, for calls that can't be written into this one. Raises OSError."""
+        spare = Outbox(self.spare_path)
+        spare.make()
+        return spare
+
+    def and_spare(self) -> list[Outbox]:
+        """This one, and the spare one if there is one. Raises OSError."""
+        return [self, self.spare()] if os.path.lexists(self.spare_path) else [self]
+
     def make(self) -> None:
-        """Make the directories that are missing. Raises OSError."""
+        """Make the directories that are missing. Raises OSError; also when they are somebody else's, in MEMORY."""
         for folder in ("", *FOLDERS):
             os.makedirs(f"{self.path}/{folder}", mode=0o700, exist_ok=True)
+        if self.path.startswith(MEMORY):
+            state = os.lstat(self.path)
+            if state.st_uid != os.geteuid() or not stat.S_ISDIR(state.st_mode):
+                raise PermissionError(errno.EPERM, "it is somebody else's", self.path)
 
     # what doors do
 
@@ -58,12 +84,13 @@ class Outbox:
             data = json.dumps(call.record()).encode()
             while data:
                 data = data[os.write(file, data) :]
+            os.rename(written, queued)
         except OSError:
-            os.unlink(written)
+            with contextlib.suppress(OSError):
+                os.unlink(written)
             raise
         finally:
             os.close(file)
-        os.rename(written, queued)
 
     def _queued(self, call: Call) -> str:
         return f"{self.path}/new/{call.id}.json"
@@ -84,12 +111,15 @@ class Outbox:
         """The names in new/, oldest call first."""
         return sorted(os.listdir(f"{self.path}/new"))
 
-    def read(self, name: str) -> Call:
+    def read(self, name: str, folder: str = "new") -> Call:
         """Raises Broken when the file is not a call; FileNotFoundError or another OSError when that can't be known."""
-        path = f"{self.path}/new/{name}"
+        path = f"{self.path}/{folder}/{name}"
         try:
-            if not stat.S_ISREG(os.lstat(path).st_mode):
+            state = os.lstat(path)
+            if not stat.S_ISREG(state.st_mode):
                 raise Broken("not a call: not a regular file")
+            if state.st_size > LARGEST:
+                raise Broken(f"not a call: {state.st_size} bytes")
             with open(path, "rb") as file:
                 call = Call.from_record(json.loads(file.read()))
         except (ValueError, RecursionError, PermissionError) as error:
@@ -111,10 +141,36 @@ class Outbox:
     def failed(self, call: Call) -> Call | None:
         """What became of a call that is in failed/."""
         try:
-            with open(self._failed(call), "rb") as file:
-                return Call.from_record(json.loads(file.read()))
+            return self.read(f"{call.id}.json", "failed")
         except FileNotFoundError:
             return None
+
+    def all_failed(self) -> Iterator[tuple[str, Call | str]]:
+        """The names in failed/, oldest call first, each with the call, or with the reason why it is none."""
+        for name in sorted(os.listdir(f"{self.path}/failed")):
+            try:
+                yield name, self.read(name, "failed")
+            except FileNotFoundError:
+                continue
+            except (Broken, OSError) as error:
+                if name.endswith(".reason"):
+                    continue
+                try:
+                    with open(f"{self.path}/failed/{name}.reason", encoding="utf-8", errors="replace") as file:
+                        yield name, file.read(1000)
+                except OSError:
+                    yield name, str(error)
+
+    def retry(self) -> int:
+        """Put the calls in failed/ back into new/. Returns how many. Raises OSError."""
+        count = 0
+        for name, call in self.all_failed():
+            if isinstance(call, Call):
+                call.failed = {}
+                self.put(call)
+                self.forget(name)
+                count += 1
+        return count
 
     def reject(self, name: str, reason: str) -> None:
         """Move what is no call to failed/, with its reason beside it, by a name that is new there and not too long."""
@@ -136,15 +192,57 @@ class Outbox:
         finally:
             os.close(fifo)
 
+    def beyond(self, folder: str, calls: int, size: int) -> list[str]:
+        """The names of the oldest in that folder, as many as are too many: by their number, or their bytes."""
+        sizes = {}
+        with os.scandir(f"{self.path}/{folder}") as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+        names, left = sorted(sizes), sum(sizes.values())
+        count = 0
+        while len(names) - count > calls or left > size:
+            left -= sizes[names[count]]
+            count += 1
+        return names[:count]
+
+    def tidy(self) -> None:
+        """Remove what doors and senders that were killed have left in tmp/. Raises OSError."""
+        with os.scandir(f"{self.path}/tmp") as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE:
+                        os.unlink(entry.path)
+
+    def forget(self, name: str) -> None:
+        """Remove what is in failed/ by that name. Raises OSError."""
+        os.unlink(f"{self.path}/failed/{name}")
+
+    def say(self, state: dict[str, object]) -> None:
+        """Leave what the sender says of itself for `screen-pop status`."""
+        with contextlib.suppress(OSError):  # a full disk
+            self._replace("sender", json.dumps(state))
+
+    def said(self) -> dict[str, Any]:
+        """What a sender has said of itself; nothing if that can't be read."""
+        try:
+            with open(f"{self.path}/sender", "rb") as file:
+                state = json.loads(file.read(LARGEST))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return state if isinstance(state, dict) else {}
+
     def resource(self) -> str:
         """The XMPP resource of this outbox: made once, so that every session of this box has the same full JID."""
-        path = f"{self.path}/resource"
-        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
-            made = file.read().decode("ascii", "replace").strip()
+        with contextlib.suppress(FileNotFoundError), open(f"{self.path}/resource", "rb") as file:
+            made = file.read(100).decode("ascii", "replace").strip()
             if made.startswith("screen-pop-"):
                 return made
         made = f"screen-pop-{os.urandom(4).hex()}"
-        with open(f"{self.path}/tmp/resource", "w", encoding="ascii") as file:
-            file.write(made + "\n")
-        os.rename(f"{self.path}/tmp/resource", path)
+        self._replace("resource", made + "\n")
         return made
+
+    def _replace(self, name: str, text: str) -> None:
+        with open(f"{self.path}/tmp/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+        os.rename(f"{self.path}/tmp/{name}", f"{self.path}/{name}")

@@ -8,27 +8,22 @@ import syslog
 
 
 def main(arguments: list[str]) -> None:
-    """`arguments`: the descriptors of the outbox's lock and doorbell, where a door has left them to this process;
-    `--handed`: a call comes on standard input instead of the outbox; nothing: take the lock.
-    """
+    """`arguments`: the path of the outbox, and the descriptors of its lock and doorbell, where a door has left them."""
     try:
-        descriptors = [] if arguments == ["--handed"] else [int(argument) for argument in arguments]
+        path, descriptors = arguments[0], [int(argument) for argument in arguments[1:]]
         close_all_but({0, 1, 2, *descriptors})
         os.umask(0o077)
-        from . import config, handover, sender
+        from . import config, sender
         from .doorbell import Doorbell
-        from .outbox import Outbox, path_from_environment
+        from .outbox import Outbox
 
-        path, conf = path_from_environment(), config.path_from_environment()
+        conf = config.path_from_environment()
         os.chdir("/")
-        if arguments == ["--handed"]:
-            sender.Sender(handover.Memory(handover.take(), path), None, conf).run()
-        else:
-            outbox = Outbox(path)
-            outbox.make()
-            bell = Doorbell(path, *descriptors) if descriptors else Doorbell.take(path)
-            if bell:
-                sender.Sender(outbox, bell, conf).run()
+        outbox = Outbox(path)
+        outbox.make()
+        bell = Doorbell(path, *descriptors) if descriptors else Doorbell.take(path)
+        if bell:
+            sender.Sender(outbox, bell, conf).run()
     except Exception as error:
         syslog.openlog("screen_pop", syslog.LOG_PID, syslog.LOG_DAEMON)
         syslog.syslog(syslog.LOG_ERR, f"the sender ends: {type(error).__name__}: {error}".replace("\n", " "))

@@ -6,51 +6,110 @@ the last call, and for as long as calls wait.
 
 from __future__ import annotations
 
+import os
 import random
 import select
 import time
 from pathlib import Path
 
-from . import config
-from .call import Call
-from .delivery import Box, Delivery
-from .doorbell import Doorbell
+from . import config, doorbell
+from .call import Call, uptime
+from .delivery import Delivery
+from .doorbell import FLUSH, Doorbell
 from .log import Log
-from .outbox import Broken
+from .outbox import Broken, Outbox
 from .trouble import Trouble
 
 BATCH = 100  # calls that are read at a time
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds between attempts
+LOOK = 5.0  # seconds after which a sender looks whether the outbox is still its own
+TIDY = 3600.0  # seconds after which it tidies up again
 
 
 class Sender:
-    def __init__(self, box: Box, bell: Doorbell | None, conf: Path) -> None:
-        self.box, self.bell, self.conf = box, bell, conf
+    def __init__(self, outbox: Outbox, bell: Doorbell, conf: Path) -> None:
+        self.outbox, self.bell, self.conf = outbox, bell, conf
         self.log = Log(config.default_log_file())
-        self.delivery = Delivery(box, self.log)
+        self.delivery = Delivery(outbox, self.log)
         self.config: config.Config | None = None
         self.trouble = ""  # what was last said to be wrong, so that it is said once
         self.pause = FIRST_PAUSE
         self.next_attempt = self.last_attempt = 0.0  # as time.monotonic()
         self.stopped = False  # by what is wrong for all calls
         self.put_off: set[str] = set()  # names of those that wait for the next attempt, if it is not
+        self.since, self.attempted = time.time(), 0.0
+        self.next_tidy = 0.0
+        last = outbox.said().get("last")
+        self.log.last.extend(entry for entry in (last if isinstance(last, list) else []) if isinstance(entry, dict))
 
     def run(self) -> None:
-        """Until there has been nothing to do for `linger` seconds."""
+        """Until there has been nothing to do for `linger` seconds, or the outbox has another sender."""
+        self._say()
         last_call = time.monotonic()
-        while True:
+        while self.bell.keep():
             self._put_off_returned()
-            names = self.box.waiting()
+            self._tidy()
+            keep_alive = self._keep_alive()
             now = time.monotonic()
+            try:
+                names = self.outbox.waiting()
+            except OSError as error:  # out of file descriptors
+                self._troubled(str(error))
+                self._wait(FIRST_PAUSE)
+                continue
             if due := self._due(names, now):
                 self._attempt(due)
+                self._say()
                 last_call = time.monotonic()
                 continue
-            until = self.next_attempt if names else last_call + self._linger()
+            until = self.next_attempt if names else last_call + (self.config.linger if self.config else 0.0)
             if names or now < until:
-                self._wait(until - now)
+                self._wait(min(until - now, keep_alive))
             elif self._leave():
                 return
+        self.delivery.close()
+
+    def _say(self) -> None:
+        """For `screen-pop status`."""
+        session = self.delivery.session
+        self.outbox.say(
+            {
+                "pid": os.getpid(),
+                "since": self.since,
+                "session": {"jid": session.jid, "host": session.host, "since": session.since} if session else None,
+                "attempted": self.attempted,  # by the uptime: when the last attempt began
+                "trouble": self.trouble,
+                "last": list(self.log.last),
+            }
+        )
+
+    def _tidy(self) -> None:
+        """What was left by others who were killed, in tmp/ and in the spare outbox; and what is too much in failed/."""
+        now = time.monotonic()
+        if now < self.next_tidy:
+            return
+        self.next_tidy = now + TIDY
+        try:
+            self.outbox.tidy()
+            for spare in self.outbox.and_spare()[1:]:
+                if spare.waiting():
+                    doorbell.ring(spare.path)
+        except OSError as error:
+            self.log.write(f"not tidied up: {error}")
+
+    def _keep_alive(self) -> float:
+        """Returns the seconds until this is due again."""
+        try:
+            return self.delivery.session.keep_alive() if self.delivery.session else LOOK
+        except Trouble as trouble:
+            self._lost(trouble)
+            return LOOK
+
+    def _lost(self, trouble: Trouble) -> None:
+        """Nothing was under way: the next call will begin a new session."""
+        self.delivery.close()
+        self.log.write(f"session ended: {trouble}")
+        self._say()
 
     def _due(self, names: list[str], now: float) -> list[str]:
         """All of them after a pause; during it the new ones, unless nothing can be sent at all."""
@@ -70,38 +129,39 @@ class Sender:
         self.next_attempt = time.monotonic() + self.pause * random.uniform(0.8, 1.2)  # noqa: S311
         self.pause = min(2 * self.pause, LONGEST_PAUSE)
 
-    def _linger(self) -> float:
-        return self.config.linger if self.bell and self.config else 0.0
-
     def _wait(self, seconds: float) -> None:
         """For the doorbell, the server, or the time."""
         watched = [side for side in (self.bell, self.delivery.session) if side]
-        ready = select.select(watched, [], [], max(0.0, seconds))[0]
-        if self.bell and self.bell in ready:
-            self.bell.answer()
-            if self.stopped:  # a new call is a reason to try again, but no more than once a second
+        ready = select.select(watched, [], [], min(max(0.0, seconds), LOOK))[0]
+        if self.bell in ready:
+            if FLUSH in self.bell.answer():
+                self.next_attempt, self.pause = 0.0, FIRST_PAUSE
+            elif self.stopped:  # a new call is a reason to try again, but no more than once a second
                 self.next_attempt, self.pause = min(self.next_attempt, self.last_attempt + FIRST_PAUSE), FIRST_PAUSE
         if self.delivery.session in ready:
             try:
                 self.delivery.process()
-            except Trouble:  # nothing was under way: the next call will begin a new session
-                self.delivery.close()
+            except Trouble as trouble:
+                self._lost(trouble)
 
     def _leave(self) -> bool:
         """Close the doorbell, and look once more: a call that came before that would wait for nobody."""
         self.delivery.close()
-        if self.bell:
-            self.bell.close()
-            if self.box.waiting():
-                self.bell.reopen()
-                return False
+        self._say()
+        self.bell.close()
+        if self.outbox.waiting():
+            self.bell.reopen()
+            return False
         return True
 
     def _attempt(self, names: list[str]) -> None:
         """Send what waits. What can't be sent yet is tried again after a pause that grows."""
+        self.attempted = uptime()
         self.put_off.difference_update(names)
         again: dict[str, str] = {}
         for first in range(0, len(names), BATCH):
+            if not self.bell.keep():
+                return
             calls: list[Call] = []
             stopped = ""
             try:
@@ -117,7 +177,7 @@ class Sender:
                 stopped = f"{type(error).__name__}: {error}"
             if stopped:
                 self.delivery.close()
-                again.update((call.id, stopped) for call in calls if self.box.is_waiting(call))
+                again.update((call.id, stopped) for call in calls if self.outbox.is_waiting(call))
                 again.setdefault("", stopped)
             for call in calls:
                 if call.id in again:
@@ -128,22 +188,46 @@ class Sender:
         self.last_attempt = time.monotonic()
         reason = next(iter(again.values()), "")
         if reason:
-            if reason != self.trouble:
-                self.log.write(f"not sent yet, {len(self.box.waiting())} waiting: {reason}")
+            self._troubled(reason)
             if not self.put_off or self.stopped:
                 self._pause()
             self.put_off.update(name for name in names if name in again or name.removesuffix(".json") in again)
-            self.trouble = reason
+            self._keep_within_limits()
         elif not self.put_off:
             self.pause, self.trouble = FIRST_PAUSE, ""
 
+    def _troubled(self, reason: str) -> None:
+        """Say it, once."""
+        if reason != self.trouble:
+            try:
+                count = str(len(self.outbox.waiting()))
+            except OSError:
+                count = "all"
+            self.log.write(f"not sent yet, {count} waiting: {reason}")
+        self.trouble = reason
+
+    def _keep_within_limits(self) -> None:
+        """Of what waits, the oldest calls go to failed/; of what has failed, the oldest are removed."""
+        calls = self.config.calls if self.config else config.CALLS
+        size = (self.config.megabytes if self.config else config.MEGABYTES) * 1024 * 1024
+        try:
+            for name in self.outbox.beyond("new", calls, size):
+                if call := self._read(name):
+                    reason = f"the outbox is full: {self.trouble}"
+                    self.delivery.give_up(call, self.config.to if self.config else (), reason)
+            for name in self.outbox.beyond("failed", calls, size):
+                self.outbox.forget(name)
+                self.log.write(f"{name} is removed from failed/, which is full")
+        except OSError as error:
+            self.log.write(f"the outbox is not kept within its limits: {error}")
+
     def _read(self, name: str) -> Call | None:
         try:
-            return self.box.read(name)
+            return self.outbox.read(name)
         except FileNotFoundError:  # somebody took it away
             return None
         except Broken as broken:
-            self.box.reject(name, str(broken))
+            self.outbox.reject(name, str(broken))
             self.log.write(f"{name} failed: {broken}")
             return None
 
@@ -159,11 +243,7 @@ class Sender:
     def _put_off(self, call: Call, reason: str) -> None:
         """A call that was tried and could not be sent waits, or is too old for that."""
         age = call.age()
-        given_up = f"given up after {age:.0f} s: {reason}"
-        if self.config and age > min(self.config.give_up_after, self.box.patience):
-            self.delivery.give_up(call, self.config, given_up)
-        elif age > self.box.patience:
-            self.log.write(f"{call.id} failed: {given_up}")
-            self.box.fail(call)
+        if self.config and age > self.config.give_up_after:
+            self.delivery.give_up(call, self.config.to, f"given up after {age:.0f} s: {reason}")
         else:
-            self.box.tell(call, status="QUEUED", reason=reason)
+            self.outbox.tell(call, status="QUEUED", reason=reason)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 from . import hosts, tls
+from .call import uptime
 from .config import Config
 from .sasl import SASL
 from .stanza import NS_RECEIPTS
 from .stream import Client, stanza_error
 from .tcp import TCPsocket
-from .trouble import Trouble
+from .trouble import SeeOtherHost, Trouble
 from .xmpppy import protocol
 
 STEP_DEADLINE = 10.0  # seconds for each step of the sign-in, and for the server's confirmation
+KEEP_ALIVE = 15.0  # seconds of silence after which the server is asked whether it is still there
+REDIRECTIONS = 3  # of one sign-in
 NS_PING = "urn:xmpp:ping"  # XEP-0199
 NS_BIND = protocol.NS_BIND
 
@@ -37,15 +41,35 @@ class Session:
 
     `on_step(step, detail)` is told of each step of the sign-in. After it, `on_error(stanza id, JID, type, reason)` of
     each message that comes back, now or later, and `on_receipt(stanza id, JID)` of each one that a client confirms.
+    `elsewhere`: the host to which the server has sent us when it ended the session before.
     """
 
     def __init__(
-        self, config: Config, resource: str, on_step: OnStep, on_error: OnError, on_receipt: OnReceipt
+        self,
+        config: Config,
+        resource: str,
+        on_step: OnStep,
+        on_error: OnError,
+        on_receipt: OnReceipt,
+        elsewhere: str = "",
     ) -> None:
         self.config, self.on_step, self.on_error, self.on_receipt = config, on_step, on_error, on_receipt
         self.domain = config.jid.domain
-        found = hosts.find(self.domain, config.servers)
+        found = [*hosts.elsewhere(elsewhere), *hosts.find(self.domain, config.servers)]
         on_step("DNS", ", ".join(map(str, found)))
+        for left in reversed(range(REDIRECTIONS + 1)):
+            try:
+                self._sign_in(found, resource)
+                break
+            except SeeOtherHost as redirection:
+                found = hosts.elsewhere(redirection.host)
+                if not left or not found:
+                    raise
+        self.client.RegisterHandler("message", self._message)
+        self.since = time.time()
+        self.asked = 0.0  # by the uptime: when the server was last asked whether it is still there
+
+    def _sign_in(self, found: list[hosts.Host], resource: str) -> None:
         self.client = self._connect(found)
         try:
             self._authenticate()
@@ -53,7 +77,6 @@ class Session:
         except BaseException:
             self.client.Connection.disconnect()
             raise
-        self.client.RegisterHandler("message", self._message)
 
     def _connect(self, found: list[hosts.Host]) -> Client:
         """A stream over verified TLS to the first host with which that works, or the trouble of all of them."""
@@ -62,11 +85,14 @@ class Session:
             client = Client(self.domain)
             try:
                 self._connect_to(client, host)
+                self.host = str(host)
                 return client
             except Trouble as trouble:
                 troubles.append(trouble)
                 if "Connection" in client.__dict__:
                     client.Connection.disconnect()
+                if isinstance(trouble, SeeOtherHost):
+                    raise
         if len(troubles) == 1:
             raise troubles[0]
         raise Trouble(troubles[0].step, " | ".join(trouble.what for trouble in troubles), troubles[0].advice)
@@ -118,10 +144,10 @@ class Session:
         """RFC 6120 section 7; and RFC 3921's session where a server still insists on it."""
         client = self.client
         self._begin(client)
-        wanted = protocol.Node(
-            "bind", attrs={"xmlns": NS_BIND}, payload=[protocol.Node("resource", payload=[resource])]
-        )
-        answer = client.ask(protocol.Protocol("iq", typ="set", payload=[wanted]), "bind")
+        answer = self._ask_for(resource)
+        if answer.getType() != "result" and stanza_error(answer)[1] == "conflict":
+            # a session that has died, and that the server would rather keep than replace (section 7.7.2.2)
+            answer = self._ask_for(f"{resource}-{os.urandom(2).hex()}")
         if answer.getType() != "result":
             _, condition, text = stanza_error(answer)
             raise Trouble("bind", f"the server says {condition} {text}".strip(), "look into its log")
@@ -137,6 +163,12 @@ class Session:
             )
         self.on_step("bind", self.jid)
 
+    def _ask_for(self, resource: str) -> Any:
+        wanted = protocol.Node(
+            "bind", attrs={"xmlns": NS_BIND}, payload=[protocol.Node("resource", payload=[resource])]
+        )
+        return self.client.ask(protocol.Protocol("iq", typ="set", payload=[wanted]), "bind")
+
     def fileno(self) -> int:
         return int(self.client.Connection.fileno())
 
@@ -150,10 +182,34 @@ class Session:
         ping sent behind them (XEP-0199), be it a result or an error. Messages that it bounced have come before that.
         """
         self._begin(self.client)
-        ping = protocol.Protocol(
+        self.client.ask(self._ping(), "message")
+
+    def _ping(self) -> Any:
+        return protocol.Protocol(
             "iq", typ="get", to=self.domain, payload=[protocol.Node("ping", attrs={"xmlns": NS_PING})]
         )
-        self.client.ask(ping, "message")
+
+    def keep_alive(self) -> float:
+        """Ask a server that has been silent whether it is still there. Returns the seconds until this is due again.
+
+        Raises Trouble when it has said nothing at all since; also when nobody has listened for so long, because this
+        process or the whole machine was stopped.
+        """
+        silent = uptime() - self.client.heard
+        if silent >= KEEP_ALIVE + STEP_DEADLINE:
+            raise Trouble("session", f"nothing from the server for {silent:.0f} s", "look into its log")
+        if silent < KEEP_ALIVE:
+            return KEEP_ALIVE - silent
+        if self.asked < self.client.heard:
+            self.asked = uptime()
+            self.send(self._ping())
+        return KEEP_ALIVE + STEP_DEADLINE - silent
+
+    @property
+    def elsewhere(self) -> str:
+        """The host to which the server has sent us, if it has."""
+        condition, text = self.client.stream_error or ("", "")
+        return text if condition == "see-other-host" else ""
 
     def process(self) -> None:
         """Handle what has come in."""

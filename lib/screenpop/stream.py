@@ -8,10 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .call import clean
-from .trouble import Trouble
+from .call import clean, uptime
+from .trouble import SeeOtherHost, Trouble
 from .xmpppy import dispatcher, protocol, xmpp
 
+_ADVICE = {
+    "host-unknown": "check the domain of [xmpp] jid",
+    "conflict": "is another box signed in with a copy of this outbox? Remove the file resource in one of the two",
+}
 LONGEST_STANZA = 262_144  # bytes; servers bound theirs at that or less (Prosody, c2s_stanza_size_limit)
 
 
@@ -48,6 +52,8 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
     def receive(self) -> None:
         """Read what is there and handle it. Raises OSError, or whatever the parser makes of it."""
         data = self._owner.Connection.receive()
+        if data:
+            self._owner.heard = uptime()
         self.unfinished += len(data)
         # expat (2.6; Debian's since 2024) keeps the second half of a tag for later, which old Pythons can't change
         data = self.tag + data
@@ -62,8 +68,10 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
 
     def streamErrorHandler(self, conn: Any, error: Any) -> None:
         tags = [tag for tag in error.getChildren() if tag and tag.getNamespace() == protocol.NS_XMPP_STREAMS]
-        condition = next((tag.getName() for tag in tags if tag.getName() != "text"), "undefined-condition")
-        self._owner.stream_error = (condition, clean(error.getTagData("text") or "", limit=300))
+        condition = next((tag for tag in tags if tag.getName() != "text"), None)
+        name = condition.getName() if condition else "undefined-condition"
+        said = condition.getData() if condition and name == "see-other-host" else error.getTagData("text")
+        self._owner.stream_error = (name, clean(said or "", limit=300))
         raise protocol.NodeProcessed
 
 
@@ -74,6 +82,7 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
         super().__init__(domain, debug=[])
         self.DEBUG = self._say_nothing  # formats each line before it finds that nobody wants it, passwords among them
         self.deadline = 0.0
+        self.heard = uptime()  # when something last came from the server
         self.stream_error: tuple[str, str] | None = None  # condition, text (RFC 6120 section 4.9)
 
     def _say_nothing(self, *words: object) -> None:
@@ -115,8 +124,10 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
             raise Trouble(step, f"what the server sends is not XMPP: {error}", "is that an XMPP server?") from error
         if self.stream_error:
             condition, text = self.stream_error
+            if condition == "see-other-host":
+                raise SeeOtherHost(step, text)
             what = "the server closed the stream" if condition == "closed" else f"the server says {condition}"
-            advice = "check the domain of [xmpp] jid" if condition == "host-unknown" else "look into its log"
+            advice = _ADVICE.get(condition, "look into its log")
             raise Trouble(step, f"{what}: {text}" if text else what, advice)
 
     @contextlib.contextmanager

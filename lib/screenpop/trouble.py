@@ -12,3 +12,11 @@ class Trouble(Exception):
     def __init__(self, step: str, what: str, advice: str) -> None:
         super().__init__(f"{step}: {what}; {advice}")
         self.step, self.what, self.advice = step, what, advice
+
+
+class SeeOtherHost(Trouble):
+    """The server sends us to another host (RFC 6120 section 4.9.3.19); `host`: as it stands in its error."""
+
+    def __init__(self, step: str, host: str) -> None:
+        super().__init__(step, f"the server says see-other-host: {host}", "look into its log")
+        self.host = host

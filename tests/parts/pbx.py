@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,26 +106,32 @@ class Pbx:
         assert done.returncode == status, done.stdout
         return done.stdout
 
-    def sender(self) -> int | None:
-        """The process id of the sender, if one is up: who has the doorbell open for reading, the test itself aside."""
+    def sender(self, outbox: Outbox | None = None) -> int | None:
+        """The process id of the sender of that outbox, ours if none is given; if one is up."""
+        path = (outbox or self.outbox).path.encode()
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 words = (process / "cmdline").read_bytes().split(b"\0")
-                if b"screenpop.sender" in words and self.outbox.path.encode() in (process / "environ").read_bytes():
+                if b"screenpop.sender" in words and path in words:
                     return int(process.name)
             except OSError:
                 continue
         return None
 
-    def kill_sender(self) -> None:
+    @property
+    def spare(self) -> Outbox:
+        """Where calls wait when the outbox can't be written."""
+        return Outbox(Outbox(self.env["SCREEN_POP_SPOOL"]).spare_path)
+
+    def kill_sender(self, outbox: Outbox | None = None) -> None:
         """As `kill -9` does it, and wait until it has gone: its lock is free then."""
-        pid = self.sender()
+        pid = self.sender(outbox)
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
-            self.wait_for_sender_to_leave()
+            self.wait_for_sender_to_leave(outbox)
 
-    def wait_for_sender_to_leave(self) -> None:
-        with Path(self.outbox.path, "lock").open("a") as lock:
+    def wait_for_sender_to_leave(self, outbox: Outbox | None = None) -> None:
+        with Path((outbox or self.outbox).path, "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
 
     def __enter__(self) -> Pbx:
@@ -134,3 +141,5 @@ class Pbx:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill_sender()
+        self.kill_sender(self.spare)
+        shutil.rmtree(self.spare.path, ignore_errors=True)

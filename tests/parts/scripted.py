@@ -350,11 +350,12 @@ class Conversation:
             "required": f"<session xmlns='{SESSION}'/>",
         }[self.server.session]
         self._open_stream("-after-sasl", f"<bind xmlns='{BIND}'/>{session}")
-        iq = self._next("{jabber:client}iq")
+        self.stanza = self._next("{jabber:client}iq")
+        self._step("bind", lambda: self._bind_to(self.stanza))
+
+    def _bind_to(self, iq: ET.Element) -> None:
         self.resource = iq.findtext(f"{{{BIND}}}bind/{{{BIND}}}resource") or "scripted"
-        bound = f"<bind xmlns='{BIND}'><jid>{self.full_jid()}</jid></bind>"
-        self.stanza = iq
-        self._step("bind", lambda: self.reply(iq, "result", bound))
+        self.reply(iq, "result", f"<bind xmlns='{BIND}'><jid>{self.full_jid()}</jid></bind>")
 
     def _answer(self, stanza: ET.Element) -> None:
         self.stanza = stanza
@@ -366,6 +367,8 @@ class Conversation:
         elif stanza.tag == "{jabber:client}iq" and stanza.get("type") in ("get", "set"):
             if stanza.find("{urn:xmpp:ping}ping") is not None:
                 self._step("ping", lambda: self.reply(stanza, "result"))
+            elif stanza.find(f"{{{BIND}}}bind") is not None:  # again, after an error
+                self._bind_to(stanza)
             elif stanza.find(f"{{{SESSION}}}session") is not None and self.server.session:
                 self._step("session", lambda: self.reply(stanza, "result"))
             else:

@@ -190,7 +190,7 @@ def test_an_outbox_that_cant_be_written(pbx: Pbx, prosody: Prosody, tmp_path: Pa
         result = pbx.call()
         assert alice.wait_for_message().body == "Call from Bob Example, +15551234567 to 123"
     assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
-    assert any("Not a directory" in text and "handed straight to a sender" in text for text in result.verbose)
+    assert any("Not a directory" in text and "waits in memory" in text for text in result.verbose)
 
 
 def test_a_caller_cant_write_stanzas_templates_or_log_lines(pbx: Pbx, prosody: Prosody) -> None:

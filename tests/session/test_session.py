@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -281,9 +282,16 @@ def test_a_sign_in_that_is_refused(condition: str, reason: str, certificate: Cer
 
 
 def test_binding_that_is_refused(certificate: Certificate, tmp_path: Path) -> None:
-    with ScriptedServer(certificate, faults={"bind": scripted.stanza_error("cancel", "conflict")}) as server:
-        with pytest.raises(Trouble, match="bind: the server says conflict"):
+    with ScriptedServer(certificate, faults={"bind": scripted.stanza_error("cancel", "not-allowed")}) as server:
+        with pytest.raises(Trouble, match="bind: the server says not-allowed"):
             Told(Pbx(tmp_path, server, certificate.ca_file))
+
+
+def test_a_resource_that_the_server_keeps_for_a_dead_session(certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, faults={"bind": scripted.stanza_error("cancel", "conflict")}) as server:
+        with Told(Pbx(tmp_path, server, certificate.ca_file)) as told:
+            assert re.fullmatch(rf"pbx@{DOMAIN}/box-[0-9a-f]{{4}}", told.session.jid)
+            told.session.confirm()
 
 
 @pytest.mark.parametrize(("announced", "asked_for"), [(None, False), ("optional", False), ("required", True)])

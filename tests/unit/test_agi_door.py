@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
-import json
 import os
 import pty
 import shutil
@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from fake_agi import Channel, Result
 from parts.agi_commands import parse_args
-from screenpop import doorbell, handover
+from screenpop import doorbell
+from screenpop import outbox as outbox_module
 from screenpop.call import Call, clean
 from screenpop.doorbell import Doorbell
 from screenpop.doors import agi
@@ -235,7 +236,7 @@ def test_an_event_that_isnt_known_is_taken_as_ringing_and_told(outbox: Outbox) -
     assert said_by_script(result)[-1] == SET("QUEUED")
 
 
-@pytest.mark.parametrize("mode", ["--help", "-h", "--version", "-c", "-m", "-i", "check", "test", "--", "--handed"])
+@pytest.mark.parametrize("mode", ["--help", "-h", "--version", "-c", "-m", "-i", "check", "test", "--"])
 def test_no_argument_switches_the_script_into_another_mode(outbox: Outbox, mode: str) -> None:
     result = run(outbox, mode)
     assert queued(outbox).number == mode
@@ -534,62 +535,79 @@ def test_a_strange_reply_doesnt_make_a_queued_call_a_failed_one(outbox: Outbox, 
 
 
 @pytest.fixture
-def no_outbox(tmp_path: Path) -> Outbox:
-    """An outbox that nobody can write, not even root."""
+def no_outbox(tmp_path: Path) -> Iterator[Outbox]:
+    """An outbox that nobody can write, not even root; with a spare one, that can be."""
     (tmp_path / "file").write_text("")
-    return Outbox(str(tmp_path / "file" / "outbox"))
+    outbox = Outbox(str(tmp_path / "file" / "outbox"))
+    yield outbox
+    shutil.rmtree(outbox.spare_path, ignore_errors=True)
 
 
-def test_without_an_outbox_the_call_goes_straight_to_a_sender(tmp_path: Path, no_outbox: Outbox) -> None:
-    """To a real one, that gives the call up at once."""
-    log, conf = tmp_path / "log", tmp_path / "screen_pop.conf"
+def test_without_an_outbox_the_call_waits_in_memory(tmp_path: Path, no_outbox: Outbox) -> None:
+    """Where a real sender looks after it, and gives it up at once."""
+    conf = tmp_path / "screen_pop.conf"
     conf.write_text(
-        "[xmpp]\njid = pbx@example.org\npassword = secret\n"
-        f"server = 127.0.0.1:1\n[pop]\nto = alice@example.org\ngive_up_after = 0\n[log]\nfile = {log}\n"
+        "[xmpp]\njid = pbx@example.org\npassword = secret\nserver = 127.0.0.1:1\n"
+        f"[pop]\nto = alice@example.org\ngive_up_after = 0\nlinger = 0\n[log]\nfile = {tmp_path}/log\n"
     )
     result = Channel(callerid="1").run([SCRIPT], env={**environment(no_outbox), "SCREEN_POP_CONF": str(conf)})
     assert (result.status, result.stderr, result.variables["SCREEN_POP_STATUS"]) == (0, b"", "QUEUED")
     (told,) = result.verbose
     assert told.startswith("screen_pop: the outbox can't be written (") and "Not a directory" in told
-    assert told.endswith("the call was handed straight to a sender")
-    assert "alice@example.org failed: given up after 0 s" in eventually(lambda: log.exists() and log.read_text())
+    assert told.endswith(f": the call waits in memory, in {no_outbox.spare_path}")
+    spare = no_outbox.spare()
+    eventually(lambda: any(isinstance(call, Call) and call.number == "1" for _, call in spare.all_failed()))
+    with open(f"{spare.path}/lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the sender has left
+    assert Path(spare.path).stat().st_mode & 0o777 == 0o700
 
 
-def test_without_an_outbox_and_a_sender_the_call_has_failed(no_outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(*_: object, **__: object) -> int:
-        raise OSError("no more processes")
+@pytest.mark.parametrize("squat", ["file", "link", "folder of another"])
+def test_a_spare_outbox_that_may_be_somebody_elses_is_not_used(
+    tmp_path: Path, no_outbox: Outbox, monkeypatch: pytest.MonkeyPatch, squat: str
+) -> None:
+    monkeypatch.setattr(outbox_module, "MEMORY", str(tmp_path / "memory"))
+    spare = Path(no_outbox.spare_path)
+    spare.parent.mkdir()
+    if squat == "file":
+        spare.write_text("")
+    elif squat == "link":
+        (tmp_path / "target").mkdir()
+        spare.symlink_to(tmp_path / "target")
+    else:
+        for folder in ("tmp", "new", "failed"):
+            (spare / folder).mkdir(parents=True)
+        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        spare.rename(no_outbox.spare_path)  # whose name has the user in it
+    queued, reason = agi.queue(no_outbox, Call.new(number="1"))
+    assert queued is None
+    assert "the outbox can't be written (" in reason and ", nor can memory (" in reason
+    assert not list((tmp_path / "target").glob("new/*")) and not list(Path(no_outbox.spare_path).glob("new/*"))
 
-    monkeypatch.setattr(handover, "start_sender", start)
-    status, reason = agi.hand_over(no_outbox, Call.new(number="1"))
-    assert status == "FAILED"
-    assert "the outbox can't be written (" in reason and "no sender can be started (no more processes)" in reason
 
-
-def test_a_handed_call_is_the_senders(no_outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[bytes] = []
-
-    def start(*arguments: str, keep: tuple[int, ...] = (), stdin: int | None = None) -> int:
-        assert (arguments, keep) == (("--handed",), ())
-        assert stdin is not None
-        given.append(os.read(stdin, 65536))
-        return 1
-
-    monkeypatch.setattr(handover, "start_sender", start)
-    call = Call.new(number="1", name="Zoë")
-    assert agi.hand_over(no_outbox, call)[0] == "QUEUED"
-    assert Call.from_record(json.loads(given[0])).record() == call.record()
+def test_a_call_that_can_be_written_nowhere_has_failed(no_outbox: Outbox, tmp_path: Path) -> None:
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'lib')!r}); from screenpop import outbox\n"
+        f"outbox.MEMORY = {str(tmp_path / 'file')!r}; from screenpop.doors import agi; agi.main()"
+    )
+    result = Channel(callerid="1").run([sys.executable, "-c", script], env=environment(no_outbox))
+    assert (result.status, result.variables["SCREEN_POP_STATUS"]) == (0, "FAILED")
+    (told,) = result.verbose
+    assert "the outbox can't be written (" in told and ", nor can memory (" in told
 
 
 def test_a_call_waits_in_the_outbox_if_no_sender_can_be_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def start(*_: object, **__: object) -> int:
+    def start(*_: object) -> int:
         raise OSError("no more processes")
 
     monkeypatch.setattr(doorbell, "start_sender", start)
     outbox = Outbox(str(tmp_path))
     call = Call.new(number="1")
-    assert agi.hand_over(outbox, call) == (
+    outbox.put(call)
+    unused: Any = None
+    assert agi.ring_and_wait(unused, outbox, call) == (
         "QUEUED",
         f"no sender can be started (no more processes): the call waits in {tmp_path}",
     )

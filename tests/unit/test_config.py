@@ -148,7 +148,7 @@ def test_a_byte_order_mark_and_the_case_of_names_dont_matter(tmp_path: Path) -> 
         ("lingre = 3", "[pop] has no option 'lingre'", "there are to, message, country, late_after"),
         ("jid = pbx@example.org", "[pop] has no option 'jid'", "there are to, message"),
         ("to = bob@example.org", "to is set again", "it stands in line 5 already"),
-        ("[pops]", "no section [pops] is known", "there are [xmpp], [pop], [log]"),
+        ("[pops]", "no section [pops] is known", "there are [xmpp], [pop], [outbox], [log]"),
         ("linger 3", "neither a [section]", "nor a setting such as name = value"),
         ("[log]\nfile = pop.log", "", "a whole path, such as"),
         ("[xmpp]\nca_file = ca.pem", "", "a whole path, such as"),

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from screenpop import doorbell
-from screenpop.doorbell import Doorbell, ring
+from screenpop.doorbell import CALL, Doorbell, ring
 from screenpop.outbox import Outbox
 
 
@@ -24,13 +24,12 @@ class Starter:
     """Stands in for `start_sender`. As the new process would, it keeps the descriptors that it is given."""
 
     def __init__(self) -> None:
-        self.started: list[tuple[str, ...]] = []
+        self.started: list[tuple[int, ...]] = []
         self.kept: list[int] = []
 
-    def __call__(self, *arguments: str, keep: tuple[int, ...] = (), stdin: int | None = None) -> int:
-        assert keep == tuple(map(int, arguments))
-        self.started.append(arguments)
-        self.kept += map(os.dup, keep)
+    def __call__(self, outbox: str, *descriptors: int) -> int:
+        self.started.append(descriptors)
+        self.kept += map(os.dup, descriptors)
         return 0
 
     def leave(self) -> None:
@@ -212,12 +211,12 @@ def test_a_door_doesnt_wait_long_for_a_sender_that_takes_its_time_to_leave(
 
 def test_a_closed_doorbell_is_not_rung_but_the_lock_is_held(outbox: str) -> None:
     sender = take(outbox)
-    assert doorbell._press(outbox)
+    assert doorbell._press(outbox, CALL)
     sender.close()
-    assert not doorbell._press(outbox)
+    assert not doorbell._press(outbox, CALL)
     assert doorbell._lock(outbox) is None
     sender.reopen()
-    assert doorbell._press(outbox)
+    assert doorbell._press(outbox, CALL)
     leave(sender)
 
 
@@ -247,6 +246,66 @@ def test_a_file_in_the_doorbells_place_swallows_no_ring(outbox: str, starter: St
     assert is_rung(starter.kept[1])
 
 
+@pytest.mark.parametrize("what", ["lock", "doorbell", "lock and doorbell"])
+def test_a_sender_whose_files_were_removed_makes_them_again(outbox: str, starter: Starter, what: str) -> None:
+    sender = take(outbox)
+    for name in what.split(" and "):
+        Path(outbox, name).unlink()
+    assert sender.keep()
+    ring(outbox)
+    assert is_rung(sender)
+    assert doorbell._lock(outbox) is None
+    assert starter.started == []
+    leave(sender)
+
+
+def test_a_file_in_the_place_of_its_doorbell_is_replaced(outbox: str) -> None:
+    sender = take(outbox)
+    Path(outbox, "doorbell").unlink()
+    Path(outbox, "doorbell").write_text("")
+    assert sender.keep()
+    assert doorbell._press(outbox, CALL)
+    assert is_rung(sender)
+    leave(sender)
+
+
+def test_a_sender_whose_files_were_removed_gives_way_to_one_that_has_come_since(outbox: str) -> None:
+    sender = take(outbox)
+    Path(outbox, "lock").unlink()
+    Path(outbox, "doorbell").unlink()
+    other = take(outbox)
+    assert not sender.keep()
+    assert other.keep()
+    leave(sender)
+    leave(other)
+
+
+def test_a_sender_whose_outbox_is_gone_leaves(outbox: str) -> None:
+    sender = take(outbox)
+    Path(outbox).rename(f"{outbox}-moved")
+    assert not sender.keep()
+    leave(sender)
+
+
+def test_keeping_costs_no_descriptors(outbox: str) -> None:
+    sender = take(outbox)
+    before = descriptors()
+    for _ in range(3):
+        Path(outbox, "lock").unlink()
+        Path(outbox, "doorbell").unlink()
+        assert sender.keep()
+    assert len(descriptors()) == len(before)
+    leave(sender)
+
+
+def test_who_is_heard_rings_nothing(outbox: str) -> None:
+    assert not doorbell.is_heard(outbox)
+    sender = take(outbox)
+    assert doorbell.is_heard(outbox)
+    assert not is_rung(sender)
+    leave(sender)
+
+
 def test_ringing_where_no_outbox_is_says_so(tmp_path: Path, starter: Starter) -> None:
     with pytest.raises(FileNotFoundError):
         ring(str(tmp_path / "missing"))
@@ -271,17 +330,17 @@ state = {
 """
 
 
-def started(folder: Path, monkeypatch: pytest.MonkeyPatch, **how: Any) -> dict[str, Any]:
+def started(folder: Path, monkeypatch: pytest.MonkeyPatch, *kept: int) -> dict[str, Any]:
     """What a process sees that `start_sender` has started, and its process id as `child`."""
     (folder / "screenpop").mkdir()
     (folder / "screenpop" / "process.py").write_text(PROBE)
     monkeypatch.setattr(doorbell, "__file__", str(folder / "screenpop" / "doorbell.py"))
-    child = doorbell.start_sender(str(folder / "told"), **how)
+    child = doorbell.start_sender(str(folder / "told"), *kept)
     assert os.waitpid(child, 0)[1] == 0
     state: dict[str, Any] = json.loads((folder / "told").read_text())
     for descriptor in descriptors():
         with contextlib.suppress(OSError):  # what the tests were started with goes to every child
-            if descriptor > 2 and os.get_inheritable(descriptor) and descriptor not in how.get("keep", ()):
+            if descriptor > 2 and os.get_inheritable(descriptor) and descriptor not in kept:
                 del state["descriptors"][str(descriptor)]
     return {**state, "child": child}
 
@@ -289,7 +348,7 @@ def started(folder: Path, monkeypatch: pytest.MonkeyPatch, **how: Any) -> dict[s
 def test_a_started_sender_is_detached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SCREEN_POP_SPOOL", str(tmp_path / "outbox"))
     kept = os.open("/dev/full", os.O_WRONLY)
-    state = started(tmp_path, monkeypatch, keep=(kept,))
+    state = started(tmp_path, monkeypatch, kept)
     os.close(kept)
     assert state["process"] == state["session"] == state["child"]
     # standard input, output and error; what it was given; nothing else
@@ -307,12 +366,6 @@ def test_a_started_sender_looks_for_no_module_where_it_happens_to_be(
     path = started(tmp_path, monkeypatch)["path"]
     assert path[0] == str(tmp_path)
     assert not {"", ".", str(here)} & set(path)
-
-
-def test_a_started_sender_can_be_given_its_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Path("/dev/zero").open("rb") as given:
-        state = started(tmp_path, monkeypatch, stdin=given.fileno())
-    assert state["descriptors"] == {"0": "/dev/zero", "1": os.devnull, "2": os.devnull}
 
 
 def test_a_started_sender_can_be_told_to_end_whatever_the_door_ignores(

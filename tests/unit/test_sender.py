@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from screenpop import delivery, handover, process, sender
+from screenpop import delivery, process, sender
 from screenpop.answer import Answers
 from screenpop.call import Call
 from screenpop.config import Config
@@ -33,14 +33,18 @@ class Server:
 
     def __init__(self) -> None:
         self.sign_ins: list[tuple[Config, str]] = []
+        self.went: list[str] = []  # where it was told to sign in
         self.sessions: list[PlayedSession] = []
         self.taken: list[Any] = []  # stanzas
         self.bounces: dict[str, tuple[str, str]] = {}  # recipient: type and reason, as long as it is in here
         self.trouble: Trouble | None = None
         self.trouble_at = "sign-in"
 
-    def __call__(self, config: Config, resource: str, on_step: Any, on_error: Any, on_receipt: Any) -> PlayedSession:
+    def __call__(
+        self, config: Config, resource: str, on_step: Any, on_error: Any, on_receipt: Any, elsewhere: str
+    ) -> PlayedSession:
         self.sign_ins.append((config, resource))
+        self.went.append(elsewhere)
         self.raise_at("sign-in")
         on_step("sign-in", "by nobody")
         self.sessions.append(PlayedSession(self, config, on_error, on_receipt))
@@ -58,6 +62,9 @@ class Server:
 
 
 class PlayedSession:
+    jid, host, since = "pbx@example.org/box", "xmpp.example.org:5222 (STARTTLS)", 1700000000.0
+    elsewhere = ""
+
     def __init__(self, server: Server, config: Config, on_error: Any, on_receipt: Any) -> None:
         self.server, self.config, self.on_error, self.on_receipt = server, config, on_error, on_receipt
         self.unconfirmed: list[Any] = []
@@ -80,6 +87,10 @@ class PlayedSession:
             self.server.taken.append(message)
             if recipient in self.server.bounces:
                 self.on_error(message.getID(), recipient, *self.server.bounces[recipient])
+
+    def keep_alive(self) -> float:
+        self.server.raise_at("keep_alive")
+        return 1000.0
 
     def process(self) -> None:
         os.read(self.reads, 1)
@@ -105,10 +116,11 @@ class Box:
         self.outbox = Outbox(str(folder / "outbox"))
         self.outbox.make()
         self.bell = taken(self.outbox)
-        self.sender = self.another(self.outbox, self.bell)
+        self.begin()
 
-    def another(self, box: Any, bell: Doorbell | None) -> Sender:
-        return Sender(box, bell, self.folder / "screen_pop.conf")
+    def begin(self) -> None:
+        """A new sender, that knows nothing of the one before."""
+        self.sender = Sender(self.outbox, self.bell, self.folder / "screen_pop.conf")
 
     def configure(self, to: str = ALICE, more: str = "") -> None:
         (self.folder / "screen_pop.conf").write_text(
@@ -807,44 +819,6 @@ def test_it_stays_for_the_configured_time_after_the_last_call(box: Box, monkeypa
     box.sender.run()
     assert waits == [300.0, 300.0, 50.0]
     assert box.server.texts() == ["1", "2"]
-
-
-def test_a_call_that_was_handed_over_is_sent_without_an_outbox(box: Box) -> None:
-    box.another(handover.Memory(Call.new(number="1"), box.outbox.path), None).run()
-    assert box.server.texts() == ["1"]
-    assert box.server.sign_ins[0][1] != box.outbox.resource()  # whose sender may be up
-
-
-def test_a_call_that_was_handed_over_and_fails_is_in_the_log(box: Box) -> None:
-    box.server.bounces[ALICE] = ("cancel", "item-not-found")
-    call = Call.new(number="1")
-    box.another(handover.Memory(call, box.outbox.path), None).run()
-    assert box.log() == [f"{call.id} {ALICE} failed: item-not-found"]
-
-
-def test_a_call_that_was_handed_over_and_cant_be_sent_yet_goes_into_the_outbox_once_that_can_be_written(
-    box: Box, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rung: list[str] = []
-    monkeypatch.setattr(handover, "ring", rung.append)
-    box.server.trouble = unreachable()
-    box.another(handover.Memory(Call.new(number="1"), box.outbox.path), None).run()
-    assert box.waiting() == ["1"]
-    assert rung == [box.outbox.path]
-
-
-@pytest.mark.parametrize("what", ["Connection refused", "No such file or directory"])
-def test_a_call_that_was_handed_over_and_is_given_up_is_in_the_log_by_its_id(
-    box: Box, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
-    (box.folder / "file").write_text("")
-    monkeypatch.setattr(handover.Memory, "patience", 0.0)
-    box.server.trouble = unreachable()
-    if what == "No such file or directory":
-        (box.folder / "screen_pop.conf").unlink()
-    call = Call.new(number="1")
-    box.another(handover.Memory(call, str(box.folder / "file" / "outbox")), None).run()
-    assert any(call.id in line and "failed: given up after 0 s: " in line and what in line for line in box.log())
 
 
 def test_a_mistake_in_the_program_ends_no_sender(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:

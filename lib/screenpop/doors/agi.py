@@ -173,23 +173,32 @@ def act_as_owner(outbox: str) -> None:
             os.setuid(owner.st_uid)
 
 
-def hand_over(outbox: Outbox, call: Call) -> tuple[str, str]:
-    """Queue the call and see that a sender is up. Returns the status and, if something is wrong, what."""
+def queue(outbox: Outbox, call: Call) -> tuple[Outbox | None, str]:
+    """Put the call into the outbox, or else into the spare one. Returns where it is, and what is wrong."""
     try:
         outbox.put(call)
-    except OSError as full:
-        from .. import handover
+        return outbox, ""
+    except OSError as error:
+        wrong = f"the outbox can't be written ({error})"
+    try:
+        spare = outbox.spare()
+        spare.put(call)
+        return spare, f"{wrong}: the call waits in memory, in {spare.path}"
+    except OSError as error:
+        return None, f"{wrong}, nor can memory ({error})"
 
-        try:
-            handover.hand_over(call)
-        except OSError as error:
-            return "FAILED", f"the outbox can't be written ({full}), and no sender can be started ({error})"
-        return "QUEUED", f"the outbox can't be written ({full}): the call was handed straight to a sender"
+
+def ring_and_wait(agi: AGI, outbox: Outbox, call: Call) -> tuple[str, str]:
+    """See that a sender is up, and wait for it if the dialplan wants that. Returns the status, and what is wrong."""
     try:
         doorbell.ring(outbox.path)
     except OSError as error:
         return "QUEUED", f"no sender can be started ({error}): the call waits in {outbox.path}"
-    return "QUEUED", ""
+    try:  # the call is queued: what fails from here on changes nothing of that
+        seconds = seconds_to_wait(agi)
+        return wait_for_answer(agi, outbox, call, seconds) if seconds else ("QUEUED", "")
+    except (pyst2.AGIException, OSError) as error:
+        return "QUEUED", f"not waiting: {error}"
 
 
 def wait_for_answer(agi: AGI, outbox: Outbox, call: Call, seconds: float) -> tuple[str, str]:
@@ -227,15 +236,9 @@ def main() -> None:
         call.event = EVENTS[0]
     outbox = Outbox(path_from_environment())
     act_as_owner(outbox.path)
-    status, reason = hand_over(outbox, call)
-    if not reason:
-        try:  # the call is queued: what fails from here on changes nothing of that
-            seconds = seconds_to_wait(agi)
-            if seconds:
-                status, reason = wait_for_answer(agi, outbox, call, seconds)
-        except (pyst2.AGIException, OSError) as error:
-            reason = f"not waiting: {error}"
-    for complaint in filter(None, (*complaints, reason)):
+    queued, full = queue(outbox, call)
+    status, reason = ring_and_wait(agi, queued, call) if queued else ("FAILED", "")
+    for complaint in filter(None, (*complaints, full, reason)):
         say(agi.verbose, f"screen_pop: {complaint}", 1)
     say(agi.set_variable, "SCREEN_POP_STATUS", status)
 

@@ -1,0 +1,120 @@
+"""`screen-pop status`: the sender, what waits, what has failed and why, the last deliveries."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from . import config, doorbell
+from .call import Call, clean
+from .message import ago
+from .outbox import Broken, Outbox
+
+SHOWN = 20  # of what has failed; the JSON has all
+
+
+def run(path: str, as_json: bool) -> int:
+    """Print it. Returns the exit status: 0 when nothing is stuck. Raises OSError."""
+    try:
+        late_after = config.load(config.path_from_environment()).late_after
+    except config.ConfigError:  # the sender says what is wrong with it
+        late_after = config.LATE_AFTER
+    found = [find_out(outbox, late_after) for outbox in Outbox(path).and_spare()]
+    if as_json:
+        print(json.dumps(found[0] if len(found) == 1 else {**found[0], "spare": found[1]}, indent=2))
+    else:
+        print("\n\n".join(map(described, found)))
+    return 1 if any(one["stuck"] for one in found) else 0
+
+
+def find_out(outbox: Outbox, late_after: float) -> dict[str, Any]:
+    """Times in seconds since the epoch, ages in seconds. Raises OSError.
+
+    Stuck is what waits for longer than a pop may take before it is late, and what has failed: somebody must look at it.
+    """
+    outbox.make()
+    said = outbox.said()
+    session = said.get("session")
+    names = outbox.waiting()
+    oldest = _oldest(outbox, names)
+    age = oldest.age() if oldest else 0.0
+    failed = [_failure(name, call) for name, call in outbox.all_failed()]
+    last = said.get("last")
+    return {
+        "stuck": bool(failed) or age > late_after,
+        "outbox": outbox.path,
+        "sender": {"pid": said.get("pid"), "since": said.get("since"), "session": session}
+        if doorbell.is_heard(outbox.path)
+        else None,
+        "waiting": {
+            "count": len(names),
+            "oldest": time.time() - age if names else None,
+            "age": age,
+            "reason": said.get("trouble") or "" if names else "",
+        },
+        "failed": failed,
+        "last": last if isinstance(last, list) else [],
+    }
+
+
+def _oldest(outbox: Outbox, names: list[str]) -> Call | None:
+    for name in names:
+        try:
+            return outbox.read(name)
+        except (Broken, OSError):  # the sender's business, or gone
+            continue
+    return None
+
+
+def _failure(name: str, call: Call | str) -> dict[str, Any]:
+    if isinstance(call, str):
+        return {"name": name, "time": None, "caller": "", "reasons": {"": call.strip()}}
+    return {
+        "name": name,
+        "time": time.time() - call.age(),
+        "caller": f"{call.name} {call.number}".strip(),
+        "reasons": call.failed,
+    }
+
+
+def described(found: dict[str, Any]) -> str:
+    waiting, failed, sender = found["waiting"], found["failed"], found["sender"]
+    oldest = f", the oldest for {ago(waiting['age'])}" if waiting["count"] else ""
+    lines = [
+        f"{'STUCK' if found['stuck'] else 'OK'}: {waiting['count']} waiting{oldest}; {len(failed)} failed",
+        _line("outbox", found["outbox"]),
+    ]
+    if not sender:
+        lines.append(_line("sender", "none; the next call starts one, and so does screen-pop flush"))
+    else:
+        lines.append(_line("sender", f"process {sender['pid']}, since {_clock(sender['since'])}"))
+        session = sender["session"]
+        if isinstance(session, dict):
+            as_whom = f"{session.get('jid')} at {session.get('host')}, since {_clock(session.get('since'))}"
+            lines.append(_line("signed in", as_whom))
+        else:
+            lines.append(_line("signed in", "no"))
+    if waiting["count"]:
+        lines.append(_line("waiting", f"since {_clock(waiting['oldest'])} {waiting['reason']}"))
+    for one in failed[-SHOWN:]:
+        reasons = "; ".join(f"{to}: {reason}" if to else str(reason) for to, reason in one["reasons"].items())
+        lines.append(_line("failed", f"{_clock(one['time'])} {one['name']} {one['caller']}: {reasons}"))
+    if len(failed) > SHOWN:
+        lines.append(_line("", f"and {len(failed) - SHOWN} older ones"))
+    for one in found["last"]:
+        if isinstance(one, dict):
+            outcome = f"{one.get('recipient')} {one.get('outcome')} {one.get('ms')} ms"
+            lines.append(_line("last", f"{_clock(one.get('time'))} {one.get('call')} {outcome}"))
+    return "\n".join(lines)
+
+
+def _line(what: str, text: str) -> str:
+    """What stood in files is as hostile as what stands in calls."""
+    return f"{what:11}{clean(text, limit=1000)}"
+
+
+def _clock(seconds: Any) -> str:
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds < 2**33:
+        return "?"
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
