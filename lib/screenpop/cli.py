@@ -47,6 +47,8 @@ def _run(arguments: argparse.Namespace, outbox: str) -> int:
         return check.run(outbox)
     if arguments.command == "test":
         return trial.run(outbox, arguments.number, arguments.name)
+    os.stat(outbox)  # the installer makes it, or the first call: as Asterisk's user
+    Outbox(outbox).make()
     if arguments.command == "status" and not arguments.retry:
         return status.run(outbox, arguments.json)
     if arguments.command == "status":

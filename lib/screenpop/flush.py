@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from . import doorbell
@@ -28,7 +27,7 @@ def _flush(outbox: Outbox) -> int:
     while names.intersection(outbox.waiting()) and _attempted(outbox) < began and doorbell.is_heard(outbox.path):
         time.sleep(LOOK)
     left = len(names.intersection(outbox.waiting()))
-    failed = sum(os.path.exists(f"{outbox.path}/failed/{name}") for name in names)
+    failed = sum(name in names or name.rpartition(".")[0] in names for name, _ in outbox.all_failed())
     print(f"{len(names) - left - failed} sent, {failed} failed, {left} still waiting")
     if left:
         print(clean(str(outbox.said().get("trouble") or "no sender is up; its log says more"), limit=1000))

@@ -33,7 +33,6 @@ def find_out(outbox: Outbox, late_after: float) -> dict[str, Any]:
 
     Stuck is what waits for longer than a pop may take before it is late, and what has failed: somebody must look at it.
     """
-    outbox.make()
     said = outbox.said()
     session = said.get("session")
     names = outbox.waiting()

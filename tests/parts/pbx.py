@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -95,7 +97,13 @@ class Pbx:
 
     def screen_pop(self, *arguments: str, status: int = 0) -> str:
         """What `screen-pop` prints; it must end with that status."""
-        done = subprocess.run(
+        with self.start_screen_pop(*arguments) as process:
+            output, _ = process.communicate()
+        assert process.returncode == status, output
+        return output
+
+    def start_screen_pop(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [sys.executable, "-m", "screenpop", *arguments],
             env={**os.environ, **self.env, "PYTHONPATH": str(self.library)},
             stdin=subprocess.DEVNULL,
@@ -103,8 +111,13 @@ class Pbx:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        assert done.returncode == status, done.stdout
-        return done.stdout
+
+    def wait_until(self, condition: Callable[[], Any]) -> None:
+        """For what is told by no event."""
+        end = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < end, self.log
+            time.sleep(0.01)
 
     def sender(self, outbox: Outbox | None = None) -> int | None:
         """The process id of the sender of that outbox, ours if none is given; if one is up."""

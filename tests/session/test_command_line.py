@@ -102,12 +102,13 @@ def test_check_names_a_password_that_others_can_read(pbx: Pbx) -> None:
     assert said["permissions"].startswith("PROBLEM") and f"chmod 0640 {pbx.conf}" in said["permissions"]
 
 
-@pytest.mark.parametrize("command", [["check"], ["test", "1"]])
+@pytest.mark.parametrize("command", [["check"], ["test", "1"], ["status"], ["flush"]])
 def test_an_outbox_that_is_missing_is_named_and_not_made(pbx: Pbx, tmp_path: Path, command: list[str]) -> None:
     """Made by root, it would be closed to Asterisk's user."""
     pbx.env["SCREEN_POP_SPOOL"] = f"{tmp_path}/other"
     output = pbx.screen_pop(*command, status=1)
-    assert f"{tmp_path}/other" in output and "install -d -o " in output
+    assert f"{tmp_path}/other" in output
+    assert "install -d -o " in output or "screen-pop check says more" in output
     assert not Path(tmp_path, "other").exists()
 
 

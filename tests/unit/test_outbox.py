@@ -280,3 +280,96 @@ def test_where_the_outbox_is(monkeypatch: pytest.MonkeyPatch, environment: dict[
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert path_from_environment() == path
+
+
+def test_what_was_left_in_tmp_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    outbox = Outbox(str(tmp_path))
+    outbox.make()
+    tmp = tmp_path / "tmp"
+    for name in ("old.json", "new.json"):
+        (tmp / name).write_text("{")
+    os.mkfifo(tmp / "old.answer")
+    (tmp / "old.folder").mkdir()  # nothing of ours
+    for path in tmp.glob("old.*"):
+        os.utime(path, (1.0, 1.0))
+    outbox.tidy()
+    assert calls(tmp) == ["new.json", "old.folder"]
+
+
+def test_a_call_that_is_tidied_away_while_it_is_written_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that is set to an hour later just then."""
+    outbox = Outbox(str(tmp_path))
+    outbox.make()
+    write = os.write
+
+    def write_and_tidy(file: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", write)
+        for path in (tmp_path / "tmp").iterdir():
+            path.unlink()
+        return write(file, data)
+
+    monkeypatch.setattr(os, "write", write_and_tidy)
+    call = Call.new(number="1")
+    outbox.put(call)
+    assert outbox.read(f"{call.id}.json").number == "1"
+
+
+def test_a_file_that_is_too_large_for_a_call_is_not_read(tmp_path: Path) -> None:
+    outbox = Outbox(str(tmp_path))
+    outbox.make()
+    with (tmp_path / "new" / "1.json").open("w") as file:
+        file.truncate(10**12)
+    with pytest.raises(Broken, match="1000000000000 bytes"):
+        outbox.read("1.json")
+
+
+def test_the_oldest_are_beyond_a_limit_by_their_number_or_their_bytes(tmp_path: Path) -> None:
+    outbox = Outbox(str(tmp_path))
+    outbox.make()
+    for number in range(5):
+        (tmp_path / "new" / f"{number}.json").write_bytes(b"x" * 100)
+    assert outbox.beyond("new", 5, 500) == []
+    assert outbox.beyond("new", 3, 500) == ["0.json", "1.json"]
+    assert outbox.beyond("new", 5, 499) == ["0.json"]
+    assert outbox.beyond("new", 4, 200) == ["0.json", "1.json", "2.json"]
+
+
+def test_what_has_failed_is_put_back_without_its_reasons_but_not_to_whom_it_was_delivered(tmp_path: Path) -> None:
+    outbox = Outbox(str(tmp_path))
+    call = Call.new(number="1", delivered=["bob@example.org"], failed={"alice@example.org": "item-not-found"})
+    outbox.put(call)
+    outbox.fail(call)
+    (tmp_path / "new" / "foreign").write_text("no call")
+    outbox.reject("foreign", "not a call: because")
+    ((_, found), (name, reason)) = outbox.all_failed()
+    assert isinstance(found, Call) and found.failed == call.failed
+    assert name.startswith("foreign.") and reason == "not a call: because\n"
+    assert outbox.retry() == 1
+    again = outbox.read(f"{call.id}.json")
+    assert (again.failed, list(again.delivered)) == ({}, ["bob@example.org"])
+    assert [one for one, _ in outbox.all_failed()] == [name]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"no JSON", b"\xff", b"[" * 100_000])
+def test_what_a_sender_says_of_itself_is_read_back_or_is_nothing(tmp_path: Path, content: bytes) -> None:
+    outbox = Outbox(str(tmp_path))
+    assert outbox.said() == {}
+    outbox.make()
+    outbox.say({"pid": 1})
+    assert outbox.said() == {"pid": 1}
+    (tmp_path / "sender").write_bytes(content)
+    assert outbox.said() == {}
+
+
+def test_every_outbox_has_a_spare_one_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("screenpop.outbox.MEMORY", str(tmp_path / "memory"))
+    (tmp_path / "memory").mkdir()
+    outbox = Outbox("/var/spool/asterisk/screen_pop")
+    assert outbox.spare_path == f"{tmp_path}/memory/screen_pop-{os.geteuid()}-var-spool-asterisk-screen_pop"
+    assert outbox.and_spare() == [outbox]
+    spare = outbox.spare()
+    assert mode(Path(spare.path)) == 0o700
+    assert [one.path for one in outbox.and_spare()] == [outbox.path, spare.path]
+    assert len(os.path.basename(Outbox("/x" * 500).spare_path)) < 255

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from screenpop import delivery, process, sender
+from screenpop import delivery, doorbell, process, sender
 from screenpop.answer import Answers
 from screenpop.call import Call
 from screenpop.config import Config
-from screenpop.doorbell import Doorbell, ring
+from screenpop.doorbell import FLUSH, Doorbell, ring
 from screenpop.outbox import Outbox
 from screenpop.sender import Sender
 from screenpop.stanza import stanza_id
@@ -819,6 +819,146 @@ def test_it_stays_for_the_configured_time_after_the_last_call(box: Box, monkeypa
     box.sender.run()
     assert waits == [300.0, 300.0, 50.0]
     assert box.server.texts() == ["1", "2"]
+
+
+def test_it_leaves_when_the_outbox_has_another_sender(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    box.queue("1")
+    Path(box.outbox.path, "lock").unlink()
+    Path(box.outbox.path, "doorbell").unlink()
+    other = taken(box.outbox)
+    box.sender.run()
+    box.attempt()
+    assert box.waiting() == ["1"] and box.server.taken == []
+    other.close()
+    os.close(other.lock)
+
+
+def test_it_leaves_when_the_outbox_is_gone(box: Box) -> None:
+    Path(box.outbox.path).rename(f"{box.outbox.path}-moved")
+    box.sender.run()
+    Path(f"{box.outbox.path}-moved").rename(box.outbox.path)
+
+
+def test_without_file_descriptors_it_stays_and_goes_on_when_there_are_some(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, waits = box.outbox.waiting, []
+
+    def too_many() -> list[str]:
+        raise OSError(24, "Too many open files")
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            monkeypatch.setattr(box.outbox, "waiting", waiting)
+
+    box.queue("1")
+    monkeypatch.setattr(box.outbox, "waiting", too_many)
+    monkeypatch.setattr(box.sender, "_wait", wait)
+    box.sender.run()
+    assert box.server.texts() == ["1"]
+    assert len(waits) == 3 and min(waits) >= sender.FIRST_PAUSE
+    assert box.log()[0] == "not sent yet, all waiting: [Errno 24] Too many open files"
+
+
+def test_what_killed_doors_have_left_is_tidied_up(box: Box) -> None:
+    left = Path(box.outbox.path, "tmp", "1.json")
+    left.write_text("{")
+    os.utime(left, (1.0, 1.0))
+    box.sender.run()
+    assert not left.exists()
+    box.bell.reopen()
+
+
+def test_calls_that_were_left_in_memory_get_a_sender(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    rung: list[str] = []
+    monkeypatch.setattr("screenpop.outbox.MEMORY", str(tmp_path))
+    monkeypatch.setattr(doorbell, "ring", rung.append)
+    spare = box.outbox.spare()
+    box.sender._tidy()
+    assert rung == []
+    spare.put(Call.new(number="1"))
+    box.begin()
+    box.sender._tidy()
+    assert rung == [spare.path]
+
+
+def test_beyond_its_limit_the_oldest_of_the_outbox_go_to_failed_and_the_oldest_of_those_are_removed(box: Box) -> None:
+    box.configure(more="[outbox]\ncalls = 3")
+    box.server.trouble = unreachable()
+    calls = [box.queue(str(number)) for number in range(8)]
+    box.attempt()
+    assert box.waiting() == ["5", "6", "7"]
+    assert [name for name, _ in box.outbox.all_failed()] == [f"{call.id}.json" for call in calls[2:5]]
+    assert box.failed(calls[4]) == {ALICE: f"the outbox is full: {unreachable()}"}
+    assert [line for line in box.log() if "removed" in line] == [
+        f"{call.id}.json is removed from failed/, which is full" for call in calls[:2]
+    ]
+
+
+def test_more_calls_than_the_limit_are_sent_when_they_can_be(box: Box) -> None:
+    box.configure(more="[outbox]\ncalls = 3")
+    for number in range(8):
+        box.queue(str(number))
+    box.attempt()
+    assert len(box.server.taken) == 8
+
+
+def test_the_limit_holds_without_a_configuration(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("screenpop.config.CALLS", 1)
+    (box.folder / "screen_pop.conf").unlink()
+    calls = [box.queue("1"), box.queue("2", to=BOB), box.queue("3")]
+    box.attempt()
+    assert box.waiting() == ["3"]
+    ((recipient, reason),) = box.outbox.read(f"{calls[1].id}.json", "failed").failed.items()
+    assert recipient == BOB and reason.startswith("the outbox is full: ")
+
+
+def test_a_flush_tries_all_at_once_whatever_the_pause(box: Box) -> None:
+    box.server.bounces[ALICE] = ("wait", "resource-constraint")
+    box.queue("1")
+    box.attempt()
+    assert box.sender._due(box.outbox.waiting(), box.sender.last_attempt) == []
+    ring(box.outbox.path, FLUSH)
+    box.sender._wait(60)
+    assert len(box.sender._due(box.outbox.waiting(), box.sender.last_attempt)) == 1
+
+
+def test_a_session_that_is_dead_is_not_used(box: Box) -> None:
+    box.queue("1")
+    box.attempt()
+    box.server.trouble, box.server.trouble_at = unreachable(), "keep_alive"
+    box.queue("2")
+    box.sender.run()
+    assert box.server.texts() == ["1", "2"]
+    assert [session.is_open for session in box.server.sessions] == [False, False]
+    assert f"session ended: {unreachable()}" in box.log()
+    box.bell.reopen()
+
+
+def test_a_session_begins_where_the_one_before_was_sent_to(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PlayedSession, "elsewhere", "other.example.org:5222")
+    for number in range(2):
+        box.queue(str(number))
+        box.attempt()
+        box.sender.delivery.close()
+    assert box.server.went == ["", "other.example.org:5222"]
+
+
+def test_it_says_how_it_is(box: Box) -> None:
+    box.sender._say()
+    said = box.outbox.said()
+    assert (said["pid"], said["session"], said["last"]) == (os.getpid(), None, [])
+    call = box.queue("1")
+    box.attempt()
+    box.sender._say()
+    said = box.outbox.said()
+    assert said["session"]["jid"] == PlayedSession.jid and said["session"]["host"] == PlayedSession.host
+    (last,) = said["last"]
+    assert (last["call"], last["recipient"], last["outcome"]) == (call.id, ALICE, "delivered")
+    box.begin()  # and the next one knows of the last deliveries
+    box.sender._say()
+    assert box.outbox.said()["last"] == [last]
 
 
 def test_a_mistake_in_the_program_ends_no_sender(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
