@@ -157,17 +157,26 @@ class Delivery:
                 self.refused[call.id] = f"{to}: {reason}"
             else:
                 self._failed(call, to, reason)
-        elif to in call.delivered and kind == "wait":
-            call.delivered = [other for other in call.delivered if other != to]
-            self.calls[call.id] = call
+        elif to not in call.delivered:
+            return  # it has come back before
+        elif kind == "wait" and self._put_back(call, to):
             self.returned.add(call.id)
-            with contextlib.suppress(OSError):
-                self.outbox.put(call)
-        elif to in call.delivered:
+        else:
             self._failed(call, to, reason)
             if call.id not in self.calls:  # nothing else of it is under way
                 with contextlib.suppress(OSError):  # the log has it
                     self.outbox.fail(call)
+
+    def _put_back(self, call: Call, to: str) -> bool:
+        """Queue a call again for this recipient, if it can be written."""
+        before, call.delivered = call.delivered, [other for other in call.delivered if other != to]
+        try:
+            self.outbox.put_back(call)
+        except OSError:
+            call.delivered = before
+            return False
+        self.calls[call.id] = call
+        return True
 
     def _on_receipt(self, stanza_id: str, sender: str) -> None:
         call, to = self.sent.get(stanza_id, (None, ""))

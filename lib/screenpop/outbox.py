@@ -138,6 +138,12 @@ class Outbox:
             self.put(call)
         os.rename(self._queued(call), self._failed(call))
 
+    def put_back(self, call: Call) -> None:
+        """Queue a call that was sent, or that has failed. Raises OSError."""
+        self.put(call)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._failed(call))
+
     def failed(self, call: Call) -> Call | None:
         """What became of a call that is in failed/."""
         try:
@@ -164,11 +170,10 @@ class Outbox:
     def retry(self) -> int:
         """Put the calls in failed/ back into new/. Returns how many. Raises OSError."""
         count = 0
-        for name, call in self.all_failed():
+        for _, call in self.all_failed():
             if isinstance(call, Call):
                 call.failed = {}
-                self.put(call)
-                self.forget(name)
+                self.put_back(call)
                 count += 1
         return count
 
