@@ -10,7 +10,7 @@ import pytest
 
 from parts.asterisk import Asterisk
 from parts.box import INSTALLED, Box, BoxUnavailable
-from parts.pbx import CHECKOUT, CONFIGURATION
+from parts.pbx import CHECKOUT, in_real_asterisk
 from parts.prosody import Prosody
 from parts.recipient import Received, Recipient
 
@@ -61,22 +61,10 @@ def running(prosody: Prosody) -> Iterator[Running]:
         box = Box()
     except BoxUnavailable as why:
         pytest.skip(f"no real Asterisk: {why}")
-    with box:
-        box.install_checkout()
+    sample = (CHECKOUT / "extensions.conf.sample").read_text()
+    with box, in_real_asterisk(box, prosody, DIALPLAN + sample, linger=60) as (asterisk, alice):
         box.run(["ln", "-s", f"{INSTALLED}/screen_pop.py", agi_folder(box)])
-        configuration = CONFIGURATION.format(
-            jid=prosody.jid("pbx"),
-            password=prosody.accounts["pbx"],
-            server=f"{prosody.host}:{prosody.port}",
-            ca_file="/etc/asterisk-test/ca.pem",
-            to=prosody.jid("alice"),
-            pop="linger = 60",
-        )
-        sample = (CHECKOUT / "extensions.conf.sample").read_text()
-        files = {"screen_pop.conf": configuration, "ca.pem": prosody.ca_file.read_text()}
-        alice = Recipient(prosody.jid("alice"), prosody.accounts["alice"], prosody.host, prosody.port, prosody.ca_file)
-        with alice, Asterisk(box, DIALPLAN + sample, configuration=files) as asterisk:
-            yield Running(asterisk, prosody, alice)
+        yield Running(asterisk, prosody, alice)
 
 
 def agi_folder(box: Box) -> str:

@@ -131,7 +131,29 @@ class Asterisk:
         callerid_pres: str = "allowed_not_screened",
         variables: Mapping[str, str | bytes] | None = None,
     ) -> None:
-        """A call comes in: the dialplan runs exten@context from priority 1, on a Local channel, until it hangs up.
+        """A call comes in: the dialplan runs exten@context from priority 1, on a Local channel, until it hangs up."""
+        self.come_in(
+            self.call_file(
+                exten,
+                context,
+                callerid_num=callerid_num,
+                callerid_name=callerid_name,
+                callerid_pres=callerid_pres,
+                variables=variables,
+            )
+        )
+
+    def call_file(
+        self,
+        exten: str,
+        context: str,
+        *,
+        callerid_num: str | bytes = "",
+        callerid_name: str | bytes = "",
+        callerid_pres: str = "allowed_not_screened",
+        variables: Mapping[str, str | bytes] | None = None,
+    ) -> Path:
+        """A call that can come in.
 
         The other half of the Local channel waits, so an Answer() in the dialplan answers something.
         """
@@ -145,13 +167,18 @@ class Asterisk:
         }
         lines = [b"Channel: Local/s@originated/n", b"Application: Wait", b"Data: 3600"]
         lines += [b"Setvar: " + name.encode() + b"=" + call_file_value(value) for name, value in told.items()]
-        number = next(self._numbers)
         # Written beside, moved in: pbx_spool reads a file as soon as it sees it.
-        written = self.box.path(f"/var/spool/asterisk/tmp/{number}.call")
+        written = self.box.path(f"/var/spool/asterisk/tmp/{next(self._numbers)}.call")
         written.write_bytes(b"\n".join(lines) + b"\n")
         owner = self.box.path(OUTGOING).stat()
         os.chown(written, owner.st_uid, owner.st_gid)
-        written.rename(self.box.path(OUTGOING) / written.name)
+        return written
+
+    def come_in(self, *call_files: Path) -> None:
+        """All of them at once: pbx_spool begins a thread for each."""
+        outgoing = self.box.path(OUTGOING)
+        for file in call_files:
+            file.rename(outgoing / file.name)
 
     @property
     def log(self) -> str:

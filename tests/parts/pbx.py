@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -9,12 +10,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from fake_agi import Channel, Result
+from parts.asterisk import CONFIG, Asterisk
+from parts.box import Box
+from parts.recipient import Recipient
+from parts.server import Server
 from screenpop.config import Config, load
 from screenpop.outbox import Outbox
 
@@ -31,6 +36,31 @@ ca_file = {ca_file}
 to = {to}
 {pop}
 """
+
+
+def configuration(jid: str, password: str, server: str, ca_file: Path | str, to: str, **pop: object) -> str:
+    """The text of screen_pop.conf; `pop`: further options of [pop]."""
+    options = "\n".join(f"{name} = {value}" for name, value in pop.items())
+    return CONFIGURATION.format(jid=jid, password=password, server=server, ca_file=ca_file, to=to, pop=options)
+
+
+@contextlib.contextmanager
+def in_real_asterisk(box: Box, server: Server, dialplan: str, **pop: object) -> Iterator[tuple[Asterisk, Recipient]]:
+    """The checkout in a box, its Asterisk with this dialplan, and alice, who is told of the calls, signed in."""
+    box.install_checkout()
+    files = {
+        "ca.pem": server.ca_file.read_text(),
+        "screen_pop.conf": configuration(
+            server.jid("pbx"),
+            server.accounts["pbx"],
+            f"{server.host}:{server.port}",
+            f"{CONFIG}/ca.pem",
+            server.jid("alice"),
+            **pop,
+        ),
+    }
+    with Recipient.at(server) as alice, Asterisk(box, dialplan, configuration=files) as asterisk:
+        yield asterisk, alice
 
 
 class Pbx:
@@ -69,14 +99,7 @@ class Pbx:
         ca_file: Path | None = None,
         **pop: object,
     ) -> None:
-        text = CONFIGURATION.format(
-            jid=jid,
-            password=password,
-            server=self.server,
-            ca_file=ca_file or self.ca_file,
-            to=to,
-            pop="\n".join(f"{name} = {value}" for name, value in pop.items()),
-        )
+        text = configuration(jid, password, self.server, ca_file or self.ca_file, to, **pop)
         written = self.conf.with_suffix(".new")
         written.touch(mode=0o640)
         written.write_text(text)

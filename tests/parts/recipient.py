@@ -18,6 +18,8 @@ from slixmpp.xmlstream import StanzaBase
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
+from parts.server import Server
+
 T = TypeVar("T")
 
 PATIENCE = 15.0
@@ -47,6 +49,10 @@ class Recipient:
         self._receipts = receipts
         self._arrived = threading.Condition()
         self._waited_for = 0
+
+    @classmethod
+    def at(cls, server: Server, user: str = "alice") -> Recipient:
+        return cls(server.jid(user), server.accounts[user], server.host, server.port, server.ca_file)
 
     def start(self) -> None:
         """Returns when the server knows that we are available; raises ConnectionError if it doesn't let us in."""
