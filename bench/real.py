@@ -1,0 +1,99 @@
+"""What the measurements share: a real Prosody, and calls in a real Asterisk 22 whose people use a real client."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from parts.asterisk import Asterisk
+from parts.box import INSTALLED, Box
+from parts.certificates import Authority
+from parts.pbx import DOMAIN, in_real_asterisk
+from parts.prosody import Prosody
+from parts.recipient import Recipient
+
+SCREEN_POP = f"{INSTALLED}/screen_pop.py"
+BARE = f"{INSTALLED}/bare.py"  # the least that a Python AGI script can be
+STRAIGHT = "/opt/straight/straight.py"
+
+# The times go to a file of their own: who waits for it isn't woken by each line of the log, and disturbs less.
+DIALPLAN = """
+[bench]
+exten => 123,1,Set(BEFORE=${STRFTIME(,,%s%6q)})
+ same => n,AGI(${SCRIPT},${CALLERID(num)})
+ same => n,Set(AFTER=${STRFTIME(,,%s%6q)})
+ same => n,Set(FILE(${TIMES},,,al,u)=${CALLERID(num)} ${BEFORE} ${AFTER})
+ same => n,Hangup()
+"""
+PATIENCE = 60  # seconds for all calls of a burst
+
+
+@dataclass(frozen=True)
+class Held:
+    """One call, and when it came to AGI() and went on: microseconds since the epoch."""
+
+    number: str
+    before: int
+    after: int
+
+    @property
+    def milliseconds(self) -> float:
+        return (self.after - self.before) / 1000
+
+
+class Calls:
+    def __init__(self, asterisk: Asterisk, prosody: Prosody, alice: Recipient) -> None:
+        self.asterisk, self.prosody, self.alice = asterisk, prosody, alice
+        self.made = 0
+
+    def make(self, script: str, count: int = 1) -> list[Held]:
+        """So many at once, each from a number of its own; returns when the dialplan of each has gone on."""
+        times = f"/tmp/held-{self.made}"
+        variables = {"SCRIPT": script, "TIMES": times}
+        numbers = [f"+1555{self.made + call:07}" for call in range(count)]
+        self.made += count
+        self.asterisk.come_in(
+            *[self.asterisk.call_file("123", "bench", callerid_num=number, variables=variables) for number in numbers]
+        )
+        self.asterisk.wait_for(r"^\S+ \d+ \d+$", times, count=count, timeout=PATIENCE)
+        lines = self.asterisk.box.path(times).read_text().splitlines()
+        return [Held(number, int(before), int(after)) for number, before, after in map(str.split, lines)]
+
+    def end_sender(self) -> None:
+        box = self.asterisk.box
+        for pid in box.processes("screenpop.sender"):
+            box.run(["sh", "-c", f"kill -KILL {pid}"])
+            box.run(["flock", "/var/spool/asterisk/screen_pop/lock", "true"])  # free when it has gone
+
+
+@contextlib.contextmanager
+def real_prosody() -> Iterator[Prosody]:
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        folder.chmod(0o755)  # it runs as another user
+        with Prosody(folder / "prosody", Authority(folder).issue(folder, DOMAIN)) as prosody:
+            yield prosody
+
+
+@contextlib.contextmanager
+def real_calls() -> Iterator[Calls]:
+    with real_prosody() as prosody, Box() as box, in_real_asterisk(box, prosody, DIALPLAN) as (asterisk, alice):
+        box.path(BARE).write_text("#!/usr/bin/env python3\n")
+        box.path(BARE).chmod(0o755)
+        install_straight(box)
+        yield Calls(asterisk, prosody, alice)
+
+
+def install_straight(box: Box) -> None:
+    """Beside what it imports and nothing else: where xmpppy finds dnspython it imports that, too, which takes long."""
+    folder = box.path(STRAIGHT).parent
+    folder.mkdir()
+    shutil.copy2(Path(__file__).with_name("straight.py"), folder)
+    (packages,) = box.path(f"{INSTALLED}/venv/lib").glob("python3.*/site-packages")
+    shutil.copy2(packages / "six.py", folder)
+    for package in ("asterisk", "xmpp"):
+        shutil.copytree(packages / package, folder / package)
