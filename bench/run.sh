@@ -1,9 +1,26 @@
 #!/bin/sh
-# bench/run.sh [CALLS]: how long a call is held, and how long a pop takes. As root; see hold.py.
+# bench/run.sh [hold|burst|drain] [CALLS [ROUNDS]]: the measurements, all three by default. See each of them.
+# As root; drain can be run by anybody.
 set -eu
 
 cd "$(dirname "$0")/.."
 PATH=/usr/bin:$PATH # as tests/run.sh
+which="hold burst drain"
+case ${1-} in
+hold | burst | drain)
+    which=$1
+    shift
+    ;;
+[0-9]*) which=hold ;;
+esac
 tests/packages.sh
 venv=$(tests/venv.sh requirements.txt tests/requirements.txt)
-SCREEN_POP_CACHE=$(dirname "$venv") PYTHONPATH=lib:tests exec "$venv/bin/python" bench/hold.py "$@"
+SCREEN_POP_CACHE=$(dirname "$venv")
+export SCREEN_POP_CACHE
+
+failed=0
+for measurement in $which; do
+    PYTHONPATH=lib:tests "$venv/bin/python" "bench/$measurement.py" "$@" || failed=1
+    echo
+done
+exit $failed
