@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from parts.asterisk import Asterisk
+from parts.asterisk import Asterisk, watch
 from parts.box import INSTALLED, Box
 from parts.certificates import Authority
 from parts.pbx import DOMAIN, in_real_asterisk
 from parts.prosody import Prosody
-from parts.recipient import Recipient
+from parts.recipient import Received, Recipient
 
 SCREEN_POP = f"{INSTALLED}/screen_pop.py"
 BARE = f"{INSTALLED}/bare.py"  # the least that a Python AGI script can be
 STRAIGHT = "/opt/straight/straight.py"
+OUTBOX = "/var/spool/asterisk/screen_pop"
 
 # The times go to a file of their own: who waits for it isn't woken by each line of the log, and disturbs less.
 DIALPLAN = """
@@ -63,11 +66,29 @@ class Calls:
         lines = self.asterisk.box.path(times).read_text().splitlines()
         return [Held(number, int(before), int(after)) for number, before, after in map(str.split, lines)]
 
+    def message_about(self, call: Held) -> Received:
+        while call.number not in (message := self.alice.wait_for_message()).body:
+            pass
+        return message
+
     def end_sender(self) -> None:
+        """Once its outbox is empty: what is left there the next one would send again."""
         box = self.asterisk.box
         for pid in box.processes("screenpop.sender"):
+            wait_until_empty(box.path(f"{OUTBOX}/new"))
             box.run(["sh", "-c", f"kill -KILL {pid}"])
-            box.run(["flock", "/var/spool/asterisk/screen_pop/lock", "true"])  # free when it has gone
+            box.run(["flock", f"{OUTBOX}/lock", "true"])  # free when it has gone
+
+
+def wait_until_empty(folder: Path) -> None:
+    changes = watch(folder)
+    try:
+        while any(folder.iterdir()):
+            if not select.select([changes], [], [], PATIENCE)[0]:
+                raise TimeoutError(f"{folder} is not empty after {PATIENCE} s")
+            os.read(changes, 65536)
+    finally:
+        os.close(changes)
 
 
 @contextlib.contextmanager
