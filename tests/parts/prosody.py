@@ -24,7 +24,7 @@ class Prosody(Server):
     """`mechanisms`: the SASL mechanisms to offer, instead of Prosody's default (SCRAM-SHA-1 and PLAIN, hashed storage).
     Prosody 0.11 has no other SCRAM.
 
-    `extra` is added to the configuration of the virtual host.
+    `federated`: it looks for the servers of other domains. `extra` is added to the configuration of the virtual host.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Prosody(Server):
         direct_tls: bool = False,
         offline: bool = False,
         debug: bool = False,
+        federated: bool = False,
         extra: str = "",
     ) -> None:
         super().__init__(folder, certificate, domain, accounts)
@@ -44,7 +45,7 @@ class Prosody(Server):
         self._program = _program(folder)
         self._log_file = folder / "prosody.log"
         self._config_file = folder / "prosody.cfg.lua"
-        self._config_file.write_text(self._configuration(mechanisms, offline, debug, extra))
+        self._config_file.write_text(self._configuration(mechanisms, offline, debug, federated, extra))
         self._write_accounts()
 
     def command(self) -> list[str]:
@@ -59,7 +60,10 @@ class Prosody(Server):
     def sign_in_line(self, jid: str) -> str:
         return rf"Authenticated as {jid}\b"
 
-    def _configuration(self, mechanisms: Sequence[str] | None, offline: bool, debug: bool, extra: str) -> str:
+    def _configuration(
+        self, mechanisms: Sequence[str] | None, offline: bool, debug: bool, federated: bool, extra: str
+    ) -> str:
+        disabled = [name for name, wanted in (("s2s", federated), ("offline", offline)) if not wanted]
         refused = ["DIGEST-MD5", *(name for name in MECHANISMS if mechanisms is not None and name not in mechanisms)]
         return f"""\
 interfaces = {{ "{LOOPBACK}" }}
@@ -72,7 +76,8 @@ pidfile = "{self.folder}/prosody.pid"
 data_path = "{self.folder}/data"
 log = {{ {{ levels = {{ min = "{"debug" if debug else "info"}" }}, to = "file", filename = "{self._log_file}" }} }}
 modules_enabled = {{ "roster", "saslauth", "tls", "disco", "ping", "carbons", "posix" }}
-modules_disabled = {{ "s2s"{"" if offline else ', "offline"'} }}
+modules_disabled = {{ {", ".join(f'"{name}"' for name in disabled)} }}
+s2s_ports = {{ }}
 c2s_require_encryption = true
 ssl = {{ certificate = "{self.cert_file}", key = "{self.key_file}" }}
 -- internal_plain can offer SCRAM with any hash; internal_hashed, the default of Prosody, only with one

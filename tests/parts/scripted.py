@@ -216,6 +216,12 @@ class Conversation:
             raise Over
         return data
 
+    def wait_for_end(self, seconds: float | None = None) -> bool:
+        """Whether the client has closed the connection by then; nothing is read."""
+        end = select.poll()
+        end.register(self._socket, select.POLLRDHUP)
+        return bool(end.poll(None if seconds is None else seconds * 1000))
+
     def succeed(self, final: str = "") -> None:
         self.send(f"<success xmlns='{SASL}'>{_base64(final)}</success>")
 
@@ -386,6 +392,23 @@ Fault = Callable[[Conversation], None]
 def silent(conversation: Conversation) -> None:
     while True:
         conversation.receive()
+
+
+def deaf(conversation: Conversation) -> None:
+    """Read nothing any more."""
+    conversation.wait_for_end()
+    raise Over
+
+
+def slow(seconds: float) -> Fault:
+    """A byte after so many seconds, again and again."""
+
+    def fault(conversation: Conversation) -> None:
+        while not conversation.wait_for_end(seconds):
+            conversation.send(" ")
+        raise Over
+
+    return fault
 
 
 def close(conversation: Conversation) -> None:
