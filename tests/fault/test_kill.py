@@ -26,6 +26,7 @@ from parts.debs import NotAvailable
 from parts.pbx import SCRIPT, Pbx
 from parts.prosody import ACCOUNTS, Prosody
 from parts.recipient import Received, Recipient
+from parts.relay import Relay
 from parts.strace import Syscall
 from screenpop.call import Call
 from screenpop.doorbell import Doorbell
@@ -79,13 +80,14 @@ def recipients(server: Prosody) -> Iterator[list[Recipient]]:
 
 @pytest.fixture
 def boxes(server: Prosody, tmp_path: Path) -> Iterator[list[Pbx]]:
-    """As many as work side by side."""
+    """As many as work side by side. What a sender has not been told to have arrived is lost with it."""
     with ExitStack() as stack:
+        relay = stack.enter_context(Relay(server))
         made = []
         for number in range(SIDE_BY_SIDE):
             folder = tmp_path / str(number)
             folder.mkdir()
-            pbx = stack.enter_context(Pbx(folder, server, server.ca_file))
+            pbx = stack.enter_context(Pbx(folder, relay, server.ca_file))
             # Python's start is then the same each time, whoever runs the tests
             pbx.env.update(PYTHONPYCACHEPREFIX=str(tmp_path / "pycache"), PYTHONDONTWRITEBYTECODE="")
             made.append(pbx)
