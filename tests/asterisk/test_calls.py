@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from parts.asterisk import Asterisk
 from parts.box import INSTALLED, Box, BoxUnavailable
+from parts.certificates import Certificate
 from parts.pbx import CHECKOUT, in_real_asterisk
 from parts.prosody import Prosody
 from parts.recipient import Received, Recipient
@@ -26,6 +28,12 @@ exten => channel,1,AGI(screen_pop.py)
 
 exten => h,1,AGI(screen_pop.py,${CALLERID(num)},,ended)
  same => n,NoOp(dialplan of ${CALL}: ended ${SCREEN_POP_STATUS})
+
+
+[burst]
+exten => 123,1,AGI(screen_pop.py,${CALLERID(num)})
+ same => n,NoOp(in a burst: ${AGISTATUS} ${SCREEN_POP_STATUS})
+ same => n,Hangup()
 """
 
 
@@ -145,3 +153,59 @@ def test_the_outbox_is_asterisks_alone(running: Running) -> None:
     assert all(os.readlink(sender / "fd" / name).endswith("/dev/null") for name in ("0", "1", "2"))
     assert box.run(["ls", f"{OUTBOX}/new"]).stdout == b""
     assert box.run(["ls", f"{OUTBOX}/failed"]).stdout == b""
+
+
+def burst(asterisk: Asterisk, count: int) -> list[str]:
+    """So many calls at once, each from a number of its own. Returns the numbers when all dialplans have gone on."""
+    before = asterisk.log.count("in a burst: SUCCESS QUEUED")
+    numbers = [f"+1555{number:07}" for number in range(count)]
+    asterisk.come_in(*[asterisk.call_file("123", "burst", callerid_num=number) for number in numbers])
+    asterisk.wait_for("in a burst: SUCCESS QUEUED", count=before + count, timeout=120)
+    return numbers
+
+
+def test_two_hundred_calls_at_once_use_one_sign_in(running: Running) -> None:
+    box, before = running.asterisk.box, running.prosody.sign_ins("pbx")
+    for pid in box.processes("screenpop.sender"):
+        box.run(["sh", "-c", f"kill {pid}"])
+        box.run(["flock", f"{OUTBOX}/lock", "true"])
+    numbers = burst(running.asterisk, 200)
+    said = [running.next_message().body for _ in numbers]
+    running.alice.sync()
+    assert len({message.id for message in running.alice.messages}) == len(running.alice.messages)
+    assert sorted(text.split("from ")[1].split(" to ")[0] for text in said) == numbers
+    assert running.prosody.sign_ins("pbx") - before == 1
+    assert len(box.processes("screenpop.sender")) == 1
+
+
+def test_an_outbox_that_belongs_to_somebody_else(running: Running) -> None:
+    box = running.asterisk.box
+    box.run(["chown", "--recursive", "root:root", OUTBOX])
+    try:
+        running.call(context="burst")
+        assert running.next_message().body == "Call from Bob Example, +15551234567 to 123"
+        running.asterisk.wait_for("the outbox can't be written .*Permission denied.*: the call waits in memory")
+    finally:
+        box.run(["chown", "--recursive", "asterisk:asterisk", OUTBOX])
+
+
+def test_twenty_calls_while_the_server_is_down_arrive_by_themselves(
+    certificate: Certificate, new_server_folder: Path
+) -> None:
+    try:
+        box = Box()
+    except BoxUnavailable as why:
+        pytest.skip(f"no real Asterisk: {why}")
+    server = Prosody(new_server_folder, certificate, offline=True)
+    with box, server, in_real_asterisk(box, server, DIALPLAN, late_after=0) as (asterisk, _):
+        box.run(["ln", "-s", f"{INSTALLED}/screen_pop.py", agi_folder(box)])
+        server.stop()
+        numbers = burst(asterisk, 20)
+        assert len(list(box.path(f"{OUTBOX}/new").iterdir())) == 20
+        server.start()
+        with Recipient.at(server) as alice:
+            messages = [alice.wait_for_message(timeout=60) for _ in numbers]
+            alice.sync()
+            assert len(alice.messages) == 20
+    assert sorted(message.body.split("from ")[1].split(" to ")[0] for message in messages) == numbers
+    assert all(" ago)" in message.body and 'xmlns="urn:xmpp:delay"' in message.xml for message in messages)

@@ -147,7 +147,7 @@ def test_the_sender_is_killed(
         bell = Doorbell.take(pbx.outbox.path)
         assert bell
         sender = subprocess.Popen(
-            [*prefix, *command, str(bell.lock), str(bell.bell)],
+            [*prefix, *command, pbx.outbox.path, str(bell.lock), str(bell.bell)],
             env={**os.environ, **pbx.env},
             stdin=subprocess.DEVNULL,
             pass_fds=(bell.lock, bell.bell),
@@ -196,7 +196,7 @@ def call(pbx: Pbx, number: str, prefix: Sequence[str] = (), variables: dict[str,
 
 
 def command_of_sender(pbx: Pbx) -> list[str]:
-    """That with which a door has started it, less the descriptors."""
+    """That with which a door has started it, less the outbox and the descriptors."""
     words = Path(f"/proc/{pbx.sender()}/cmdline").read_text().rstrip("\0").split("\0")
     return words[: words.index("screenpop.sender") + 1]
 
@@ -235,7 +235,7 @@ def judge(came: Sequence[Received], number: str, tried: Try, needed: bool, at_mo
         tried.faults.append(f"{number} came {len(of_call)} times")
     if len({message.id for message in of_call}) > 1:
         tried.faults.append(f"{number} was repeated with another stanza id")
-    if any(origin_id(message) not in (None, message.id) for message in of_call):  # without None once it is sent
+    if any(origin_id(message) != message.id for message in of_call):
         tried.faults.append(f"{number} has an origin-id that isn't its stanza id")
     return len(of_call)
 

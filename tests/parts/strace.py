@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import signal
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +42,17 @@ def killing(at: Syscall) -> list[str]:
     """What is put before a command, so that it is killed as it enters this system call, which does nothing then."""
     name = at.name
     return [_strace(), "-o", "/dev/null", "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={at.nth}"]
+
+
+@contextlib.contextmanager
+def attached(pid: int, file: Path) -> Iterator[Path]:
+    """Meanwhile the system calls of a process are written to that file."""
+    tracer = subprocess.Popen([_strace(), "-p", str(pid), "-o", str(file)], stderr=subprocess.PIPE)
+    assert tracer.stderr
+    with tracer:
+        assert b"attached" in tracer.stderr.readline()
+        yield file
+        tracer.send_signal(signal.SIGINT)
 
 
 def check() -> None:

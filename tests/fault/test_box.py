@@ -1,0 +1,156 @@
+"""What is wrong with the box itself: a full disk, a file system that can't be written, no file descriptors."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fake_agi import Channel, Result
+from parts import strace
+from parts.pbx import SCRIPT, Pbx
+from parts.prosody import Prosody
+from parts.recipient import Recipient
+from screenpop.call import Call
+
+WAITING = {"SCREEN_POP_WAIT": "30"}
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system: not root")
+
+
+@pytest.fixture
+def alice(prosody: Prosody) -> Iterator[Recipient]:
+    with Recipient.at(prosody) as one:
+        yield one
+
+
+@pytest.fixture
+def pbx(prosody: Prosody, tmp_path: Path) -> Iterator[Pbx]:
+    with Pbx(tmp_path, prosody, prosody.ca_file) as made:
+        made.outbox.make()
+        yield made
+
+
+@pytest.fixture
+def mounted(pbx: Pbx) -> Iterator[Callable[[str], None]]:
+    """The outbox becomes a small file system of its own; called with options, it is mounted anew with them."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "outbox", pbx.outbox.path], check=True)
+    pbx.outbox.make()
+
+    def remount(options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", pbx.outbox.path], check=True)
+
+    yield remount
+    pbx.kill_sender()
+    subprocess.run(["umount", "--lazy", pbx.outbox.path], check=True)
+
+
+def fill(pbx: Pbx) -> Path:
+    """The last byte of the disk is used."""
+    filler = Path(pbx.outbox.path, "filler")
+    with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 512)
+    return filler
+
+
+def arrives(pbx: Pbx, alice: Recipient, number: str, result: Result) -> None:
+    assert (result.status, result.variables["SCREEN_POP_STATUS"]) == (0, "QUEUED")
+    assert number in alice.wait_for_message().body
+
+
+@as_root
+@pytest.mark.usefixtures("mounted")
+@pytest.mark.parametrize("sender_is_up", [False, True])
+def test_on_a_full_disk_calls_wait_in_memory(pbx: Pbx, alice: Recipient, sender_is_up: bool) -> None:
+    if sender_is_up:
+        pbx.call(variables=WAITING)
+        alice.wait_for_message()
+    filler = fill(pbx)
+    for number in ("+15550000001", "+15550000002"):
+        result = pbx.call(number)
+        arrives(pbx, alice, number, result)
+        assert any("No space left" in told and "waits in memory" in told for told in result.verbose)
+    assert pbx.sender(pbx.spare)
+    filler.unlink()
+    arrives(pbx, alice, "+15550000003", pbx.call("+15550000003"))
+    alice.sync()
+    assert len(alice.messages) == 3 + sender_is_up
+
+
+@as_root
+@pytest.mark.usefixtures("mounted")
+def test_a_disk_that_is_full_while_calls_wait_repeats_none(pbx: Pbx, prosody: Prosody, alice: Recipient) -> None:
+    good, pbx.server = pbx.server, "127.0.0.1:1"
+    pbx.configure()
+    for number in range(5):
+        pbx.call(f"+1555000000{number}")
+    filler = fill(pbx)
+    pbx.server = good
+    pbx.configure()
+    messages = [alice.wait_for_message().body for _ in range(5)]
+    assert all(f"+1555000000{number}" in message for number, message in enumerate(messages))
+    pbx.wait_until(lambda: not pbx.outbox.waiting())
+    alice.sync()
+    assert len(alice.messages) == 5
+    filler.unlink()
+
+
+@as_root
+def test_an_outbox_that_becomes_read_only(pbx: Pbx, alice: Recipient, mounted: Callable[[str], None]) -> None:
+    pbx.call(variables=WAITING)
+    alice.wait_for_message()
+    pbx.kill_sender()  # what it has open for writing would keep the file system from that
+    pbx.outbox.put(Call.new(number="+15550000000"))
+    mounted("ro")
+    result = pbx.call("+15550000001")
+    arrives(pbx, alice, "+15550000001", result)
+    assert any("Read-only file system" in told for told in result.verbose)
+    mounted("rw")
+    assert pbx.screen_pop("flush").startswith("1 sent")
+    assert "+15550000000" in alice.wait_for_message().body
+    alice.sync()
+    assert len(alice.messages) == 3
+
+
+@pytest.mark.parametrize("descriptors", range(3, 16))
+def test_a_script_without_file_descriptors_harms_no_call_and_loses_none(
+    pbx: Pbx, alice: Recipient, descriptors: int
+) -> None:
+    limited = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(descriptors), str(SCRIPT)]
+    result = Channel(callerid="+15550000001", extension="1").run(limited, env=pbx.env)
+    told = result.variables.get("SCREEN_POP_STATUS")
+    if told == "QUEUED":
+        pbx.screen_pop("flush")
+        assert "+15550000001" in alice.wait_for_message().body
+    else:  # Python itself didn't come so far as to say anything, or it said so
+        assert told in (None, "FAILED")
+        assert pbx.outbox.waiting() == []
+
+
+def test_a_sender_without_file_descriptors_goes_on_when_it_has_some(pbx: Pbx, prosody: Prosody, tmp_path: Path) -> None:
+    try:
+        strace.check()
+    except strace.CantTrace as reason:
+        pytest.skip(f"a sender without file descriptors: {reason}")
+    with Recipient.at(prosody) as alice:
+        pbx.call(variables=WAITING)
+        alice.wait_for_message()
+        sender = pbx.sender()
+        assert sender
+        pbx.wait_until(lambda: pbx.outbox.said().get("last"))
+        before = resource.prlimit(sender, resource.RLIMIT_NOFILE)
+        lowest = max(int(name) for name in os.listdir(f"/proc/{sender}/fd")) + 1
+        resource.prlimit(sender, resource.RLIMIT_NOFILE, (lowest, before[1]))
+        pbx.configure(late_after=31)  # so that it needs another session
+        with strace.attached(sender, tmp_path / "trace") as trace:
+            assert pbx.call("+15550000001").variables["SCREEN_POP_STATUS"] == "QUEUED"
+            pbx.wait_until(lambda: "EMFILE" in trace.read_text())
+        resource.prlimit(sender, resource.RLIMIT_NOFILE, before)
+        assert "+15550000001" in alice.wait_for_message().body
+        assert pbx.sender() == sender
+        alice.sync()
+        assert len(alice.messages) == 2
