@@ -10,7 +10,6 @@ This is imported while a caller waits.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 
 TYPE_CHECKING = False
@@ -36,6 +35,8 @@ class Answers:
 
     def read(self) -> list[dict[str, Any]]:
         """The answers that are there by now."""
+        import json  # here: most callers wait for none
+
         *lines, self.rest = (self.rest + os.read(self.descriptor, 65536)).split(b"\n")
         return [json.loads(line) for line in lines]
 

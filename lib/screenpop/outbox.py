@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import stat
 import time
@@ -81,7 +80,7 @@ class Outbox:
         written, queued = f"{self.path}/tmp/{call.id}.json", self._queued(call)
         file = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            data = json.dumps(call.record()).encode()
+            data = call.json()
             while data:
                 data = data[os.write(file, data) :]
             os.rename(written, queued)
@@ -113,6 +112,8 @@ class Outbox:
 
     def read(self, name: str, folder: str = "new") -> Call:
         """Raises Broken when the file is not a call; FileNotFoundError or another OSError when that can't be known."""
+        import json  # here, as in all that no door does
+
         path = f"{self.path}/{folder}/{name}"
         try:
             state = os.lstat(path)
@@ -186,6 +187,8 @@ class Outbox:
 
     def tell(self, call: Call, **answer: object) -> None:
         """Answer whoever waits for this call, if anybody does."""
+        import json
+
         try:
             fifo = os.open(self.answer_fifo(call), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:  # nobody waits, or nobody any more
@@ -225,11 +228,15 @@ class Outbox:
 
     def say(self, state: dict[str, object]) -> None:
         """Leave what the sender says of itself for `screen-pop status`."""
+        import json
+
         with contextlib.suppress(OSError):  # a full disk
             self._replace("sender", json.dumps(state))
 
     def said(self) -> dict[str, Any]:
         """What a sender has said of itself; nothing if that can't be read."""
+        import json
+
         try:
             with open(f"{self.path}/sender", "rb") as file:
                 state = json.loads(file.read(LARGEST))

@@ -141,7 +141,7 @@ KNOWN = Call(
 
 
 def test_a_call_comes_back_out_of_its_record() -> None:
-    record = json.loads(json.dumps(KNOWN.record()))
+    record = json.loads(KNOWN.json())
     assert Call.from_record(record).record() == KNOWN.record()
 
 
@@ -160,7 +160,7 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
 @given(ANYTHING)
 def test_any_cleaned_text_survives_the_record(anything: bytes | str) -> None:
     call = Call.new(name=clean(anything))
-    assert Call.from_record(json.loads(json.dumps(call.record()).encode())).name == call.name
+    assert Call.from_record(json.loads(call.json())).name == call.name
 
 
 @pytest.mark.parametrize(
@@ -201,3 +201,12 @@ def test_text_is_clean_whoever_wrote_the_record() -> None:
     """One of these in a stanza would end the stream, and with it the delivery of all that waits."""
     call = Call.from_record({"id": "1", "time": 1.0, "name": "Ann\0\ud800\nExample"})
     assert call.name == "Ann Example"
+
+
+@given(
+    st.dictionaries(st.text(), st.text() | st.lists(st.text()) | st.integers() | st.booleans() | st.floats(0, 2**33))
+)
+def test_a_call_is_json_like_any_other(known: dict[str, object]) -> None:
+    record = json.loads(Call(**known).json())
+    assert record == json.loads(json.dumps(known))
+    assert list(record) == list(known)
