@@ -6,11 +6,11 @@
 It only hands the call over (lib/screenpop/doors/agi.py), and is never a command line: a caller chooses its arguments.
 """
 
+import _signal  # the module `signal` makes enumerations of it first, and the caller waits
 import os
-import signal
 import sys
 
-signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until pyst2 handles it: a caller who hangs up at once is told of, too
+_signal.signal(_signal.SIGHUP, _signal.SIG_IGN)  # until pyst2 handles it: a caller who hangs up at once is told of, too
 
 beside = os.path.join(os.path.dirname(os.path.realpath(__file__)), "lib")
 if os.path.isdir(beside):

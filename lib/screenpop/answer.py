@@ -9,7 +9,6 @@ This is imported while a caller waits.
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 TYPE_CHECKING = False
@@ -41,6 +40,8 @@ class Answers:
         return [json.loads(line) for line in lines]
 
     def close(self) -> None:
-        with contextlib.suppress(FileNotFoundError):  # it was stale by a clock that has been set
+        try:
             os.unlink(self.path)
+        except FileNotFoundError:  # it was stale by a clock that has been set
+            pass
         os.close(self.descriptor)

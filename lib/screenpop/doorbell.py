@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import signal
 import stat
 import sys
 import time
@@ -102,6 +101,8 @@ def start_sender(outbox: str, *descriptors: int) -> int:
 
     `descriptors`: the lock and the doorbell, where they are left to it. Returns its process id. Raises OSError.
     """
+    import signal  # here: most callers find a sender, and don't wait for this
+
     library = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for descriptor in descriptors:
         os.set_inheritable(descriptor, True)

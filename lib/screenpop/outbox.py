@@ -10,7 +10,6 @@ Nothing is synced to the disk: a power cut ends the calls as well. This is impor
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -85,8 +84,7 @@ class Outbox:
                 data = data[os.write(file, data) :]
             os.rename(written, queued)
         except OSError:
-            with contextlib.suppress(OSError):
-                os.unlink(written)
+            _remove(written)
             raise
         finally:
             os.close(file)
@@ -130,20 +128,20 @@ class Outbox:
         return call
 
     def remove(self, call: Call) -> None:
-        with contextlib.suppress(FileNotFoundError):  # somebody took it away
-            os.unlink(self._queued(call))
+        _remove(self._queued(call))
 
     def fail(self, call: Call) -> None:
         """Move a call to failed/. Its reasons stand in it before it is moved, so a kill in between loses neither."""
-        with contextlib.suppress(OSError):  # a full disk: the log has the reasons
+        try:
             self.put(call)
+        except OSError:  # a full disk: the log has the reasons
+            pass
         os.rename(self._queued(call), self._failed(call))
 
     def put_back(self, call: Call) -> None:
         """Queue a call that was sent, or that has failed. Raises OSError."""
         self.put(call)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._failed(call))
+        _remove(self._failed(call))
 
     def failed(self, call: Call) -> Call | None:
         """What became of a call that is in failed/."""
@@ -182,8 +180,11 @@ class Outbox:
         """Move what is no call to failed/, with its reason beside it, by a name that is new there and not too long."""
         moved = os.fsdecode(os.fsencode(name)[:200]) + f".{os.urandom(4).hex()}"
         os.rename(f"{self.path}/new/{name}", f"{self.path}/failed/{moved}")
-        with contextlib.suppress(OSError), open(f"{self.path}/failed/{moved}.reason", "w", encoding="utf-8") as file:
-            file.write(reason + "\n")
+        try:
+            with open(f"{self.path}/failed/{moved}.reason", "w", encoding="utf-8") as file:
+                file.write(reason + "\n")
+        except OSError:  # a full disk: the log has it
+            pass
 
     def tell(self, call: Call, **answer: object) -> None:
         """Answer whoever waits for this call, if anybody does."""
@@ -205,8 +206,10 @@ class Outbox:
         sizes = {}
         with os.scandir(f"{self.path}/{folder}") as entries:
             for entry in entries:
-                with contextlib.suppress(FileNotFoundError):
+                try:
                     sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+                except FileNotFoundError:
+                    continue
         names, left = sorted(sizes), sum(sizes.values())
         count = 0
         while len(names) - count > calls or left > size:
@@ -218,9 +221,11 @@ class Outbox:
         """Remove what doors and senders that were killed have left in tmp/. Raises OSError."""
         with os.scandir(f"{self.path}/tmp") as entries:
             for entry in entries:
-                with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                try:
                     if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE:
                         os.unlink(entry.path)
+                except (FileNotFoundError, IsADirectoryError):
+                    continue
 
     def forget(self, name: str) -> None:
         """Remove what is in failed/ by that name. Raises OSError."""
@@ -230,8 +235,10 @@ class Outbox:
         """Leave what the sender says of itself for `screen-pop status`."""
         import json
 
-        with contextlib.suppress(OSError):  # a full disk
+        try:
             self._replace("sender", json.dumps(state))
+        except OSError:  # a full disk
+            pass
 
     def said(self) -> dict[str, Any]:
         """What a sender has said of itself; nothing if that can't be read."""
@@ -246,10 +253,13 @@ class Outbox:
 
     def resource(self) -> str:
         """The XMPP resource of this outbox: made once, so that every session of this box has the same full JID."""
-        with contextlib.suppress(FileNotFoundError), open(f"{self.path}/resource", "rb") as file:
-            made = file.read(100).decode("ascii", "replace").strip()
-            if made.startswith("screen-pop-"):
-                return made
+        try:
+            with open(f"{self.path}/resource", "rb") as file:
+                made = file.read(100).decode("ascii", "replace").strip()
+                if made.startswith("screen-pop-"):
+                    return made
+        except FileNotFoundError:
+            pass
         made = f"screen-pop-{os.urandom(4).hex()}"
         self._replace("resource", made + "\n")
         return made
@@ -258,3 +268,11 @@ class Outbox:
         with open(f"{self.path}/tmp/{name}", "w", encoding="ascii") as file:
             file.write(text)
         os.rename(f"{self.path}/tmp/{name}", f"{self.path}/{name}")
+
+
+def _remove(path: str) -> None:
+    """Remove a file, unless somebody has done so."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

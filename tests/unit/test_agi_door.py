@@ -444,9 +444,9 @@ def test_a_caller_who_hangs_up_is_told_of_all_the_same(outbox: Outbox, when: dic
 
 
 EARLY_HANG_UP = """
-import os, pkgutil, signal
-os.kill(os.getpid(), signal.SIGHUP)
-__path__ = pkgutil.extend_path(__path__, __name__)
+import os, sys
+os.kill(os.getpid(), 1)
+__path__ += [folder + "/asterisk" for folder in sys.path if os.path.isdir(folder + "/asterisk")]
 """
 
 
@@ -652,7 +652,7 @@ def test_the_door_imports_nothing_that_a_caller_would_wait_for() -> None:
     )
     imported = {name.partition(".")[0] for name in done.stdout.split()}
     assert "screenpop" in imported and "asterisk" in imported
-    slow = "xmpp dns scramp ssl socket subprocess dataclasses typing inspect logging pprint"
+    slow = "json re enum signal contextlib functools collections xmpp dns scramp ssl socket subprocess dataclasses typing inspect logging pprint"
     assert imported & set(slow.split()) == set()
 
 
