@@ -519,7 +519,10 @@ uninstall() {
     forget_folders
     echo "screen_pop is removed."
     if [ "$1" = purge ]; then
-        rm -rf "$conf" "$conf_dir/screen_pop.password" "$conf_dir/screen_pop.ca.pem" "$outbox" "$log_dir"/screen_pop.log*
+        # calls that could not be written into the outbox wait in memory (outbox.py)
+        spare=/dev/shm/screen_pop-$(id -u "$user")$(printf %s "$outbox" | tr / -)
+        rm -rf "$conf" "$conf_dir/screen_pop.password" "$conf_dir/screen_pop.ca.pem" "$outbox" "$spare" \
+            "$log_dir"/screen_pop.log*
         echo "So are its configuration, outbox and log."
     else
         echo "$conf and $outbox are still there; --purge removes them, too."

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import syslog
 import time
-from collections import deque
 from pathlib import Path
 
 from .call import clean
+
+
+REMEMBERED = 20  # pops
 
 
 class Log:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.said = ""
-        self.last: deque[dict[str, object]] = deque(maxlen=20)  # what became of the last pops
+        self.last: list[dict[str, object]] = []  # what became of the last pops
         syslog.openlog("screen_pop", syslog.LOG_PID, syslog.LOG_DAEMON)
 
     def write(self, text: str) -> None:
@@ -34,6 +36,11 @@ class Log:
     def pop(self, call_id: str, recipient: str, outcome: str, age: float) -> None:
         """What became of one pop, `age` seconds after the call came."""
         self.write(f"{call_id} {recipient} {outcome} {age * 1000:.0f} ms")
-        self.last.append(
-            {"time": time.time(), "call": call_id, "recipient": recipient, "outcome": outcome, "ms": round(age * 1000)}
-        )
+        pop = {
+            "time": time.time(),
+            "call": call_id,
+            "recipient": recipient,
+            "outcome": outcome,
+            "ms": round(age * 1000),
+        }
+        self.last = [*self.last[1 - REMEMBERED :], pop]

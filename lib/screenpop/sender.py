@@ -40,7 +40,7 @@ class Sender:
         self.since, self.attempted = time.time(), 0.0
         self.next_tidy = 0.0
         last = outbox.said().get("last")
-        self.log.last.extend(entry for entry in (last if isinstance(last, list) else []) if isinstance(entry, dict))
+        self.log.last += [entry for entry in (last if isinstance(last, list) else []) if isinstance(entry, dict)]
 
     def run(self) -> None:
         """Until there has been nothing to do for `linger` seconds, or the outbox has another sender."""
@@ -79,7 +79,7 @@ class Sender:
                 "session": {"jid": session.jid, "host": session.host, "since": session.since} if session else None,
                 "attempted": self.attempted,  # by the uptime: when the last attempt began
                 "trouble": self.trouble,
-                "last": list(self.log.last),
+                "last": self.log.last,
             }
         )
 
@@ -139,10 +139,13 @@ class Sender:
             elif self.stopped:  # a new call is a reason to try again, but no more than once a second
                 self.next_attempt, self.pause = min(self.next_attempt, self.last_attempt + FIRST_PAUSE), FIRST_PAUSE
         if self.delivery.session in ready:
+            newest = self.log.last[-1:]
             try:
                 self.delivery.process()
             except Trouble as trouble:
                 self._lost(trouble)
+            if self.log.last[-1:] != newest:  # something has come back
+                self._say()
 
     def _leave(self) -> bool:
         """Close the doorbell, and look once more: a call that came before that would wait for nobody."""

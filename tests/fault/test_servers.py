@@ -143,6 +143,7 @@ def test_a_domain_that_nobody_reaches_comes_back_after_all(
         pbx.call()
         pbx.wait_until(lambda: list(pbx.outbox.all_failed()))
         ((_, call),) = pbx.outbox.all_failed()
+        pbx.wait_until(lambda: "remote-server-not-found" in pbx.screen_pop("status", status=1).split("last ", 1)[1])
     assert isinstance(call, Call)
     assert call.failed["alice@remote.invalid"].startswith("remote-server-not-found")
     assert "alice@remote.invalid failed: remote-server-not-found" in pbx.log

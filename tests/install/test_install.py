@@ -41,6 +41,7 @@ from parts.boxes import (
 from parts.certificates import Certificate
 from parts.prosody import Prosody
 from parts.recipient import Recipient
+from screenpop.outbox import Outbox
 
 SUITES = ["sid", "bullseye"]
 SAMPLE = (CHECKOUT / "extensions.conf.sample").read_text()
@@ -723,8 +724,12 @@ def test_purging_leaves_the_box_as_it_was(uninstalled: bool, administrator: Admi
             assert_pops(asterisk, alice)
         if uninstalled:
             administrator.run("--uninstall")
+        uid = box.run(["id", "-u", "asterisk"]).stdout.decode().strip()
+        spare = box.path(Outbox(OUTBOX).spare_path.replace(f"-{os.geteuid()}-", f"-{uid}-"))
+        spare.mkdir()
         administrator.run("--purge")
         assert box.processes("screenpop.sender") == []
+        assert not spare.exists()
         after = files(box)
         del before[f"{HERE}/lib/screenpop/__init__.py"], after[f"{HERE}/lib/screenpop/__init__.py"]
         assert changes(before, after) == []
