@@ -9,7 +9,6 @@ from pathlib import Path
 
 from .call import clean
 
-
 REMEMBERED = 20  # pops
 
 

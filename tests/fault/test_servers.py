@@ -122,6 +122,20 @@ def test_a_restart_of_the_server_between_two_calls(server: Server, tmp_path: Pat
     assert len([line for line in pbx.log.splitlines() if "session ended: session: the server" in line]) == 2
 
 
+def test_a_server_that_dies_without_a_word_while_nobody_calls(
+    certificate: Certificate, new_server_folder: Path, tmp_path: Path
+) -> None:
+    """Stopped, it keeps its connections: only its silence tells."""
+    with Prosody(new_server_folder, certificate) as server, Pbx(tmp_path, server, server.ca_file) as pbx:
+        with Recipient.at(server) as alice:
+            pbx.call(variables=WAITING)
+            os.kill(server.pid, signal.SIGSTOP)
+            pbx.wait_until(lambda: "session ended: session: nothing from the server for 2" in pbx.log)
+            os.kill(server.pid, signal.SIGCONT)
+            assert pbx.call(variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"
+            assert [alice.wait_for_message().body for _ in range(2)]
+
+
 def test_somebody_who_signs_in_with_our_address(server: Server, tmp_path: Path) -> None:
     """As a copy of this box would: the server throws the older session out, with `conflict`."""
     server.start()
