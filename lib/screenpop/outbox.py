@@ -53,17 +53,21 @@ class Outbox:
         return spare
 
     def and_spare(self) -> list[Outbox]:
-        """This one, and the spare one if there is one. Raises OSError."""
-        return [self, self.spare()] if os.path.lexists(self.spare_path) else [self]
+        """This one, and the spare one if there is one of ours. Raises OSError."""
+        try:
+            return [self, self.spare()] if os.path.lexists(self.spare_path) else [self]
+        except (PermissionError, FileExistsError):
+            return [self]
 
     def make(self) -> None:
         """Make the directories that are missing. Raises OSError; also when they are somebody else's, in MEMORY."""
-        for folder in ("", *FOLDERS):
-            os.makedirs(f"{self.path}/{folder}", mode=0o700, exist_ok=True)
+        os.makedirs(self.path, mode=0o700, exist_ok=True)
         if self.path.startswith(MEMORY):
             state = os.lstat(self.path)
             if state.st_uid != os.geteuid() or not stat.S_ISDIR(state.st_mode):
                 raise PermissionError(errno.EPERM, "it is somebody else's", self.path)
+        for folder in FOLDERS:
+            os.makedirs(f"{self.path}/{folder}", mode=0o700, exist_ok=True)
 
     # what doors do
 

@@ -582,7 +582,8 @@ def test_a_spare_outbox_that_may_be_somebody_elses_is_not_used(
     queued, reason = agi.queue(no_outbox, Call.new(number="1"))
     assert queued is None
     assert "the outbox can't be written (" in reason and ", nor can memory (" in reason
-    assert not list((tmp_path / "target").glob("new/*")) and not list(Path(no_outbox.spare_path).glob("new/*"))
+    assert not list((tmp_path / "target").glob("*")) and not list(Path(no_outbox.spare_path).glob("new/*"))
+    assert no_outbox.and_spare() == [no_outbox]
 
 
 def test_a_call_that_can_be_written_nowhere_has_failed(no_outbox: Outbox, tmp_path: Path) -> None:
