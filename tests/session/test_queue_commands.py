@@ -30,8 +30,7 @@ def pbx(prosody: Prosody, tmp_path: Path) -> Iterator[Pbx]:
 
 @pytest.fixture
 def alice(prosody: Prosody) -> Iterator[Recipient]:
-    one = Recipient(prosody.jid("alice"), prosody.accounts["alice"], prosody.host, prosody.port, prosody.ca_file)
-    with one:
+    with Recipient.at(prosody) as one:
         yield one
 
 
