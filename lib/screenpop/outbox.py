@@ -232,8 +232,14 @@ class Outbox:
                     continue
 
     def forget(self, name: str) -> None:
-        """Remove what is in failed/ by that name. Raises OSError."""
-        os.unlink(f"{self.path}/failed/{name}")
+        """Remove what is in failed/ by that name, be it a foreign folder. Raises OSError."""
+        import shutil
+
+        path = f"{self.path}/failed/{name}"
+        try:
+            os.unlink(path)
+        except IsADirectoryError:
+            shutil.rmtree(path)
 
     def say(self, state: dict[str, object]) -> None:
         """Leave what the sender says of itself for `screen-pop status`."""

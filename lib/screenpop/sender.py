@@ -48,7 +48,6 @@ class Sender:
         last_call = time.monotonic()
         while self.bell.keep():
             self._put_off_returned()
-            self._tidy()
             keep_alive = self._keep_alive()
             now = time.monotonic()
             try:
@@ -60,6 +59,7 @@ class Sender:
             if due := self._due(names, now):
                 self._attempt(due)
                 self._say()
+                self._tidy()
                 last_call = time.monotonic()
                 continue
             until = self.next_attempt if names else last_call + (self.config.linger if self.config else 0.0)
@@ -94,6 +94,7 @@ class Sender:
             for spare in self.outbox.and_spare()[1:]:
                 if spare.waiting():
                     doorbell.ring(spare.path)
+            self._forget_oldest()
         except OSError as error:
             self.log.write(f"not tidied up: {error}")
 
@@ -210,19 +211,28 @@ class Sender:
         self.trouble = reason
 
     def _keep_within_limits(self) -> None:
-        """Of what waits, the oldest calls go to failed/; of what has failed, the oldest are removed."""
-        calls = self.config.calls if self.config else config.CALLS
-        size = (self.config.megabytes if self.config else config.MEGABYTES) * 1024 * 1024
+        """Of what waits and can't be sent, the oldest calls go to failed/."""
         try:
-            for name in self.outbox.beyond("new", calls, size):
+            for name in self.outbox.beyond("new", *self._limits()):
                 if call := self._read(name):
                     reason = f"the outbox is full: {self.trouble}"
                     self.delivery.give_up(call, self.config.to if self.config else (), reason)
-            for name in self.outbox.beyond("failed", calls, size):
-                self.outbox.forget(name)
-                self.log.write(f"{name} is removed from failed/, which is full")
+            self._forget_oldest()
         except OSError as error:
             self.log.write(f"the outbox is not kept within its limits: {error}")
+
+    def _forget_oldest(self) -> None:
+        """Of what has failed. Raises OSError."""
+        for name in self.outbox.beyond("failed", *self._limits()):
+            self.outbox.forget(name)
+            self.log.write(f"{name} is removed from failed/, which is full")
+
+    def _limits(self) -> tuple[int, int]:
+        """Of the outbox: calls, and bytes."""
+        calls, megabytes = (
+            (self.config.calls, self.config.megabytes) if self.config else (config.CALLS, config.MEGABYTES)
+        )
+        return calls, megabytes * 1024 * 1024
 
     def _read(self, name: str) -> Call | None:
         try:

@@ -336,6 +336,16 @@ def test_the_oldest_are_beyond_a_limit_by_their_number_or_their_bytes(tmp_path: 
     assert outbox.beyond("new", 4, 200) == ["0.json", "1.json", "2.json"]
 
 
+def test_what_is_in_failed_is_removed_whatever_it_is(tmp_path: Path) -> None:
+    outbox = Outbox(str(tmp_path))
+    outbox.make()
+    (tmp_path / "failed" / "file").write_text("")
+    (tmp_path / "failed" / "folder" / "folder").mkdir(parents=True)
+    for name in ("file", "folder"):
+        outbox.forget(name)
+    assert list(outbox.all_failed()) == []
+
+
 def test_what_has_failed_is_put_back_without_its_reasons_but_not_to_whom_it_was_delivered(tmp_path: Path) -> None:
     outbox = Outbox(str(tmp_path))
     call = Call.new(number="1", delivered=["bob@example.org"], failed={"alice@example.org": "item-not-found"})

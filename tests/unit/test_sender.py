@@ -865,6 +865,7 @@ def test_what_killed_doors_have_left_is_tidied_up(box: Box) -> None:
     left = Path(box.outbox.path, "tmp", "1.json")
     left.write_text("{")
     os.utime(left, (1.0, 1.0))
+    box.queue("1")
     box.sender.run()
     assert not left.exists()
     box.bell.reopen()
@@ -894,6 +895,15 @@ def test_beyond_its_limit_the_oldest_of_the_outbox_go_to_failed_and_the_oldest_o
     assert [line for line in box.log() if "removed" in line] == [
         f"{call.id}.json is removed from failed/, which is full" for call in calls[:2]
     ]
+
+
+def test_what_has_failed_stays_within_the_limit_even_if_all_else_is_well(box: Box) -> None:
+    box.configure(to=BOB, more="[outbox]\ncalls = 3")
+    box.server.bounces[BOB] = ("cancel", "item-not-found")
+    calls = [box.queue(str(number)) for number in range(5)]
+    box.sender.run()
+    assert [name for name, _ in box.outbox.all_failed()] == [f"{call.id}.json" for call in calls[2:]]
+    box.bell.reopen()
 
 
 def test_more_calls_than_the_limit_are_sent_when_they_can_be(box: Box) -> None:
