@@ -76,7 +76,7 @@ class Call:
     def new(cls, **known: object) -> Call:
         """A call that comes in now."""
         now = time.time()
-        return cls(id=f"{now:.6f}-{os.urandom(6).hex()}", time=now, boot=BOOT, uptime=uptime(), **known)
+        return cls(id=f"{now:017.6f}-{os.urandom(6).hex()}", time=now, boot=BOOT, uptime=uptime(), **known)
 
     @classmethod
     def from_record(cls, record: object) -> Call:
@@ -90,9 +90,13 @@ class Call:
                 kind = (list, tuple) if field == "delivered" else (int, float) if numeric else type(default)
                 if not isinstance(record[field], kind):
                     raise ValueError(f"{field} is not {type(default).__name__}")
+                if numeric and not abs(record[field]) < 2**53:  # or no number at all
+                    raise ValueError(f"{field} is out of range")
                 known[field] = clean(record[field], limit=8192) if isinstance(default, str) else record[field]
         if not known.get("id") or not 0 < known.get("time", 0) < 2**33:
             raise ValueError("no id or no time in it")
+        if not all(isinstance(text, str) for text in (*known.get("delivered", ()), *known.get("failed", {}).values())):
+            raise ValueError("what has become of it is not text")
         return cls(**known)
 
     def age(self) -> float:

@@ -25,8 +25,9 @@ def main() -> None:
     test.add_argument("name", metavar="NAME", nargs="?", default="", help="the caller's name")
     commands.add_parser("flush", help="send what is queued now")
     looks = commands.add_parser("status", help="the sender, what waits, what failed; 0 only if nothing is stuck")
-    looks.add_argument("--json", action="store_true", help="for programs")
-    looks.add_argument("--retry", action="store_true", help="put what has failed back, and send it now")
+    how = looks.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="for programs")
+    how.add_argument("--retry", action="store_true", help="put what has failed back, and send it now")
     arguments = parser.parse_args()
     outbox = path_from_environment()
     try:

@@ -22,7 +22,7 @@ def path_from_environment() -> Path:
     return Path(os.environ.get("SCREEN_POP_CONF") or f"{folder}/screen_pop.conf").absolute()
 
 
-LATE_AFTER = 30.0
+LATE_AFTER, GIVE_UP_AFTER = 30.0, 86400.0  # seconds
 CALLS, MEGABYTES = 10_000, 64
 
 
@@ -138,7 +138,7 @@ _OPTIONS: dict[tuple[str, str], tuple[Callable[[str], Any], Any]] = {
     ("pop", "message"): (_template, message.DEFAULT),
     ("pop", "country"): (_country, "US"),
     ("pop", "late_after"): (_seconds, LATE_AFTER),
-    ("pop", "give_up_after"): (_seconds, 86400.0),
+    ("pop", "give_up_after"): (_seconds, GIVE_UP_AFTER),
     ("pop", "linger"): (_seconds, 300.0),
     ("outbox", "calls"): (_number, CALLS),
     ("outbox", "megabytes"): (_number, MEGABYTES),

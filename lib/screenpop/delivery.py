@@ -16,9 +16,12 @@ from .call import Call, clean
 from .config import Config
 from .log import Log
 from .outbox import Outbox
-from .session import Session
+from .session import STEP_DEADLINE, Session
 
-UNCONFIRMED = 50  # messages that share one confirmation; servers throttle (Prosody's default: 10 kB a second)
+UNCONFIRMED = 50  # messages that share one confirmation, at most: what isn't confirmed is sent again
+AT_FIRST = (
+    10  # servers throttle (by default Prosody at 10 kB a second, ejabberd at 3), and a confirmation has its deadline
+)
 REMEMBERED = 2000  # messages whose bounce from a remote domain may still come
 
 
@@ -33,7 +36,8 @@ class Delivery:
         self.sent: OrderedDict[str, tuple[Call, str]] = OrderedDict()  # by stanza id: the call, and the recipient
         self.unconfirmed: set[str] = set()  # stanza ids
         self.refused: dict[str, str] = {}  # by call id: why it is to be tried again
-        self.returned: set[str] = set()  # ids of calls that a remote domain gave back, to be tried again later
+        self.returned: dict[str, str] = {}  # by call id: why a remote domain gave it back, to be tried again later
+        self.together = AT_FIRST  # messages that share the next confirmation
         self.tested: list[Call] = []  # calls of which somebody wants to know each step
         self.step_began = 0.0
 
@@ -48,8 +52,9 @@ class Delivery:
             self.outbox.tell(call, step="sender", ms=round(call.age() * 1000, 1), detail=f"process {os.getpid()}")
         self.step_began = time.monotonic()
         if not self.session:
+            elsewhere, self.elsewhere = self.elsewhere, ""  # once: there may be nobody
             self.session = Session(
-                config, self.outbox.resource(), self._on_step, self._on_error, self._on_receipt, self.elsewhere
+                config, self.outbox.resource(), self._on_step, self._on_error, self._on_receipt, elsewhere
             )
         self.refused.clear()
         messages: list[tuple[Call, str]] = []
@@ -58,9 +63,10 @@ class Delivery:
             messages += [(call, to) for to in outstanding]
             if not outstanding:
                 self._settle(call)
-        for first in range(0, len(messages), UNCONFIRMED):
-            after = first + UNCONFIRMED
-            self._send(self.session, messages[first:after], config)
+        after = 0
+        while after < len(messages):
+            first, after = after, after + self.together
+            self._send_together(self.session, messages[first:after], config)
             unfinished = messages[after][0] if after < len(messages) else None
             for call in dict.fromkeys(call for call, _ in messages[first:after]):
                 if call is not unfinished:
@@ -72,6 +78,17 @@ class Delivery:
         for to in wrong.keys() - call.failed.keys():
             self._failed(call, to, wrong[to])
         return [to for to in recipients if to not in call.delivered and to not in call.failed]
+
+    def _send_together(self, session: Session, messages: Sequence[tuple[Call, str]], config: Config) -> None:
+        """Send some messages, and learn how many of them the server confirms in good time."""
+        began, together = time.monotonic(), self.together
+        self.together = max(1, together // 4)  # if they are not confirmed
+        self._send(session, messages, config)
+        took = time.monotonic() - began
+        if took < STEP_DEADLINE / 4:
+            self.together = min(2 * together, UNCONFIRMED)
+        else:
+            self.together = together if took < STEP_DEADLINE / 2 else max(1, together // 2)
 
     def _send(self, session: Session, messages: Sequence[tuple[Call, str]], config: Config) -> None:
         """Send some messages and take down what became of them."""
@@ -96,7 +113,7 @@ class Delivery:
     def _settle(self, call: Call) -> None:
         """Write down what became of a call. What can't be written is known here, so nothing is sent twice."""
         try:
-            if call.id in self.refused:
+            if call.id in self.refused or call.id in self.returned:
                 self.outbox.put(call)
                 return
             if call.failed:
@@ -108,7 +125,7 @@ class Delivery:
             return
         del self.calls[call.id]
         if call.failed:
-            reasons = ", ".join(f"{to}: {reason}" for to, reason in call.failed.items())
+            reasons = clean(", ".join(f"{to}: {reason}" for to, reason in call.failed.items()), limit=1000)
             self.outbox.tell(call, status="DELIVERED" if call.delivered else "FAILED", reason=reasons)
         else:
             self.outbox.tell(call, status="DELIVERED")
@@ -117,6 +134,7 @@ class Delivery:
         """Stop trying to reach those recipients that have not been."""
         call = self.calls.setdefault(call.id, call)
         self.refused.pop(call.id, None)
+        self.returned.pop(call.id, None)
         for to in self._outstanding(call, default or ["whoever is configured"]):
             self._failed(call, to, reason)
         self._settle(call)
@@ -150,6 +168,7 @@ class Delivery:
         call, to = self.sent.get(stanza_id, (None, ""))
         if not call or not self._speaks_for(sender, to):
             return
+        call = self.calls.get(call.id, call)  # it may have been put back, and read again
         reason = clean(reason, limit=300)
         if stanza_id in self.unconfirmed:
             self.unconfirmed.discard(stanza_id)
@@ -160,7 +179,8 @@ class Delivery:
         elif to not in call.delivered:
             return  # it has come back before
         elif kind == "wait" and self._put_back(call, to):
-            self.returned.add(call.id)
+            self.returned[call.id] = f"{to}: {reason}"
+            self.log.pop(call.id, to, f"came back: {reason}", call.age())
         else:
             self._failed(call, to, reason)
             if call.id not in self.calls:  # nothing else of it is under way

@@ -52,8 +52,7 @@ def _press(outbox: str, meaning: bytes) -> bool:
             return False
         raise
     try:
-        if not stat.S_ISFIFO(os.fstat(bell).st_mode):
-            os.unlink(f"{outbox}/doorbell")  # somebody's file, that would take each ring in silence
+        if not stat.S_ISFIFO(os.fstat(bell).st_mode):  # somebody's file, that would take each ring in silence
             return False
         if meaning:
             os.write(bell, meaning)
@@ -117,7 +116,7 @@ def start_sender(outbox: str, *descriptors: int) -> int:
         ],
         setsid=True,
         setsigmask=[],
-        setsigdef=[signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM, signal.SIGINT],
+        setsigdef=[signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM, signal.SIGINT],
     )
 
 

@@ -9,11 +9,19 @@ from .call import clean, uptime
 from .outbox import Outbox
 
 LOOK = 0.05  # seconds
+PATIENCE = 60.0  # seconds without anything being sent
 
 
 def run(path: str) -> int:
     """Returns the exit status: 0 when nothing waits any more and nothing of it has failed. Raises OSError."""
-    return max(_flush(outbox) for outbox in Outbox(path).and_spare())
+    status = 0
+    for outbox in Outbox(path).and_spare():
+        try:
+            status |= _flush(outbox)
+        except OSError as error:  # it is the other one that is needed then
+            print(f"{error.filename}: {error.strerror}; screen-pop check says more")
+            status = 1
+    return status
 
 
 def _flush(outbox: Outbox) -> int:
@@ -23,12 +31,20 @@ def _flush(outbox: Outbox) -> int:
         return 0
     began = uptime()
     doorbell.ring(outbox.path, doorbell.FLUSH)
-    # Until they are gone, or an attempt is over that began after the ring, or the sender has ended.
-    while names.intersection(outbox.waiting()) and _attempted(outbox) < began and doorbell.is_heard(outbox.path):
+    left, progress = names, began
+    # Until all are gone, or an attempt is over that began after the ring, or the sender has ended.
+    while (
+        left
+        and _attempted(outbox) < began
+        and doorbell.is_heard(outbox.path)
+        and uptime() - progress < PATIENCE  # on a full disk the sender can't say how it is
+    ):
         time.sleep(LOOK)
-    left = len(names.intersection(outbox.waiting()))
+        now = left.intersection(outbox.waiting())
+        left, progress = now, progress if now == left else uptime()
+    left = left.intersection(outbox.waiting())
     failed = sum(name in names or name.rpartition(".")[0] in names for name, _ in outbox.all_failed())
-    print(f"{len(names) - left - failed} sent, {failed} failed, {left} still waiting")
+    print(f"{len(names) - len(left) - failed} sent, {failed} failed, {len(left)} still waiting")
     if left:
         print(clean(str(outbox.said().get("trouble") or "no sender is up; its log says more"), limit=1000))
     return 1 if left or failed else 0

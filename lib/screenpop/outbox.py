@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FOLDERS = ("tmp", "new", "failed")
 MEMORY = "/dev/shm"
-LARGEST = 262_144  # bytes of one call; a door writes no more than a fifth of that
+LARGEST = 2_097_152  # bytes of one call, with a reason for each of the most recipients that it can have
 STALE = 3600.0  # seconds after which what is in tmp/ is nobody's any more
 
 
@@ -34,7 +34,7 @@ def path_from_environment() -> str:
     return os.path.abspath(os.environ.get("SCREEN_POP_SPOOL") or f"{spool}/screen_pop")
 
 
-class Broken(Exception):
+class Broken(ValueError):
     """A file that is no call; says why."""
 
 
@@ -140,12 +140,19 @@ class Outbox:
             self.put(call)
         except OSError:  # a full disk: the log has the reasons
             pass
-        os.rename(self._queued(call), self._failed(call))
+        try:
+            os.rename(self._queued(call), self._failed(call))
+        except FileNotFoundError:
+            self.make()
+            os.rename(self._queued(call), self._failed(call))
 
     def put_back(self, call: Call) -> None:
-        """Queue a call that was sent, or that has failed. Raises OSError."""
+        """Queue a call that was sent, or that has failed; at no time it is in two places. Raises OSError."""
+        try:
+            os.rename(self._failed(call), self._queued(call))
+        except FileNotFoundError:
+            pass
         self.put(call)
-        _remove(self._failed(call))
 
     def failed(self, call: Call) -> Call | None:
         """What became of a call that is in failed/."""
@@ -271,7 +278,10 @@ class Outbox:
         except FileNotFoundError:
             pass
         made = f"screen-pop-{os.urandom(4).hex()}"
-        self._replace("resource", made + "\n")
+        try:
+            self._replace("resource", made + "\n")
+        except OSError:  # a full disk: the next session has another one
+            pass
         return made
 
     def _replace(self, name: str, text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import syslog
 
 
@@ -12,6 +13,7 @@ def main(arguments: list[str]) -> None:
     try:
         path, descriptors = arguments[0], [int(argument) for argument in arguments[1:]]
         close_all_but({0, 1, 2, *descriptors})
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the sender that it may start for the spare outbox
         os.umask(0o077)
         from . import config, sender
         from .doorbell import Doorbell
@@ -33,6 +35,10 @@ def main(arguments: list[str]) -> None:
 
 def close_all_but(kept: set[int]) -> None:
     """Whatever was inherited by mistake, Asterisk may be waiting for its end."""
-    for descriptor in {int(name) for name in os.listdir("/proc/self/fd")} - kept:
+    try:
+        inherited = {int(name) for name in os.listdir("/proc/self/fd")}
+    except FileNotFoundError:  # a chroot without /proc
+        inherited = set(range(1024))
+    for descriptor in inherited - kept:
         with contextlib.suppress(OSError):
             os.close(descriptor)

@@ -46,12 +46,12 @@ class Sender:
         """Until there has been nothing to do for `linger` seconds, or the outbox has another sender."""
         self._say()
         last_call = time.monotonic()
-        while self.bell.keep():
+        while self._has_outbox():
             self._put_off_returned()
             keep_alive = self._keep_alive()
             now = time.monotonic()
             try:
-                names = self.outbox.waiting()
+                names = self._waiting()
             except OSError as error:  # out of file descriptors
                 self._troubled(str(error))
                 self._wait(FIRST_PAUSE)
@@ -68,6 +68,22 @@ class Sender:
             elif self._leave():
                 return
         self.delivery.close()
+
+    def _has_outbox(self) -> bool:
+        """Whether this is still its sender."""
+        try:
+            return self.bell.keep()
+        except OSError as error:  # it can't be known: out of file descriptors
+            self._troubled(str(error))
+            return True
+
+    def _waiting(self) -> list[str]:
+        """Raises OSError."""
+        try:
+            return self.outbox.waiting()
+        except FileNotFoundError:
+            self.outbox.make()
+            return []
 
     def _say(self) -> None:
         """For `screen-pop status`."""
@@ -121,9 +137,14 @@ class Sender:
 
     def _put_off_returned(self) -> None:
         """What a remote domain gave back, to be tried again, is not tried at once: it might come back for ever."""
-        if self.delivery.returned:
-            self.put_off.update(f"{call_id}.json" for call_id in self.delivery.returned)
-            self.delivery.returned.clear()
+        returned, self.delivery.returned = self.delivery.returned, {}
+        for call_id, reason in returned.items():
+            call = self.delivery.calls[call_id]
+            self.put_off.add(f"{call_id}.json")
+            self.pause = max(self.pause, min(call.age(), LONGEST_PAUSE))  # the attempt, which went well, has reset it
+            self._troubled(reason)
+            self._put_off(call, reason)
+        if returned:
             self._pause()
 
     def _pause(self) -> None:
@@ -153,7 +174,7 @@ class Sender:
         self.delivery.close()
         self._say()
         self.bell.close()
-        if self.outbox.waiting():
+        if self._waiting():
             self.bell.reopen()
             return False
         return True
@@ -162,25 +183,18 @@ class Sender:
         """Send what waits. What can't be sent yet is tried again after a pause that grows."""
         self.attempted = uptime()
         self.put_off.difference_update(names)
-        again: dict[str, str] = {}
+        again: dict[str, str] = {}  # by name or id: why it is to be tried again
         for first in range(0, len(names), BATCH):
-            if not self.bell.keep():
+            if not self._has_outbox():
                 return
             calls: list[Call] = []
-            stopped = ""
-            try:
-                for name in names[first : first + BATCH]:
-                    try:
-                        calls += filter(None, [self._read(name)])
-                    except OSError as error:  # one that can be neither read nor moved must not hold up the others
-                        again[name] = str(error)
-                again.update(self.delivery.deliver(calls, self._read_config()))
-            except (Trouble, config.ConfigError, OSError) as trouble:
-                stopped = str(trouble)
-            except Exception as error:  # a mistake of ours must not end the sender, and with it all other calls
-                stopped = f"{type(error).__name__}: {error}"
+            for name in names[first : first + BATCH]:
+                try:
+                    calls += filter(None, [self._read(name)])
+                except OSError as error:  # one that can be neither read nor moved must not hold up the others
+                    again[name] = str(error)
+            stopped = self._deliver(calls, again)
             if stopped:
-                self.delivery.close()
                 again.update((call.id, stopped) for call in calls if self.outbox.is_waiting(call))
                 again.setdefault("", stopped)
             for call in calls:
@@ -199,6 +213,21 @@ class Sender:
             self._keep_within_limits()
         elif not self.put_off:
             self.pause, self.trouble = FIRST_PAUSE, ""
+
+    def _deliver(self, calls: list[Call], again: dict[str, str]) -> str:
+        """Returns what keeps all calls from being sent, if anything does; `again` gets what keeps single ones."""
+        try:
+            again.update(self.delivery.deliver(calls, self._read_config()))
+            return ""
+        except (Trouble, config.ConfigError, OSError) as trouble:
+            self.delivery.close()
+            return str(trouble)
+        except Exception as error:  # a mistake of ours, which must hold up none but the call that it is made with
+            self.delivery.close()
+            if len(calls) == 1:
+                again[calls[0].id] = f"{type(error).__name__}: {error}"
+                return ""
+            return next(filter(None, (self._deliver([call], again) for call in calls)), "")
 
     def _troubled(self, reason: str) -> None:
         """Say it, once."""
@@ -256,7 +285,8 @@ class Sender:
     def _put_off(self, call: Call, reason: str) -> None:
         """A call that was tried and could not be sent waits, or is too old for that."""
         age = call.age()
-        if self.config and age > self.config.give_up_after:
-            self.delivery.give_up(call, self.config.to, f"given up after {age:.0f} s: {reason}")
+        if age > (self.config.give_up_after if self.config else config.GIVE_UP_AFTER):
+            to = self.config.to if self.config else ()
+            self.delivery.give_up(call, to, f"given up after {age:.0f} s: {reason}")
         else:
             self.outbox.tell(call, status="QUEUED", reason=reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import Any
 
@@ -21,11 +22,9 @@ def run(path: str, as_json: bool) -> int:
     except config.ConfigError:  # the sender says what is wrong with it
         late_after = config.LATE_AFTER
     found = [find_out(outbox, late_after) for outbox in Outbox(path).and_spare()]
-    if as_json:
-        print(json.dumps(found[0] if len(found) == 1 else {**found[0], "spare": found[1]}, indent=2))
-    else:
-        print("\n\n".join(map(described, found)))
-    return 1 if any(one["stuck"] for one in found) else 0
+    stuck = any(one["stuck"] for one in found)
+    print(json.dumps({"stuck": stuck, "outboxes": found}, indent=2) if as_json else "\n\n".join(map(described, found)))
+    return 1 if stuck else 0
 
 
 def find_out(outbox: Outbox, late_after: float) -> dict[str, Any]:
@@ -36,8 +35,7 @@ def find_out(outbox: Outbox, late_after: float) -> dict[str, Any]:
     said = outbox.said()
     session = said.get("session")
     names = outbox.waiting()
-    oldest = _oldest(outbox, names)
-    age = oldest.age() if oldest else 0.0
+    age = max((_age(outbox, name) for name in names), default=0.0)
     failed = [_failure(name, call) for name, call in outbox.all_failed()]
     last = said.get("last")
     return {
@@ -57,13 +55,14 @@ def find_out(outbox: Outbox, late_after: float) -> dict[str, Any]:
     }
 
 
-def _oldest(outbox: Outbox, names: list[str]) -> Call | None:
-    for name in names:
-        try:
-            return outbox.read(name)
-        except (Broken, OSError):  # the sender's business, or gone
-            continue
-    return None
+def _age(outbox: Outbox, name: str) -> float:
+    """Seconds; of a file that is no call, since it was changed."""
+    try:
+        return outbox.read(name).age()
+    except FileNotFoundError:
+        return 0.0
+    except (Broken, OSError):
+        return max(0.0, time.time() - os.lstat(f"{outbox.path}/new/{name}").st_mtime)
 
 
 def _failure(name: str, call: Call | str) -> dict[str, Any]:

@@ -182,11 +182,16 @@ def test_any_cleaned_text_survives_the_record(anything: bytes | str) -> None:
         {"id": "1", "time": 1.0, "withheld": "no"},
         {"id": "1", "time": 1.0, "delivered": "alice@example.org"},
         {"id": "1", "time": 1.0, "failed": ["alice@example.org"]},
+        {"id": "1", "time": 1.0, "failed": {"alice@example.org": None}},
+        {"id": "1", "time": 1.0, "failed": {"alice@example.org": [[]]}},
+        {"id": "1", "time": 1.0, "delivered": [1]},
+        {"id": "1", "time": 1.0, "uptime": 10**400},
     ],
     ids=str,
 )
 def test_a_record_that_is_no_call_is_refused(record: object) -> None:
-    with pytest.raises(ValueError, match=r"^(not a JSON object|\w+ is not \w+|no id or no time in it)$"):
+    reasons = r"not a JSON object|\w+ is not \w+|no id or no time in it|what has become .*|\w+ is out of range"
+    with pytest.raises(ValueError, match=f"^({reasons})$"):
         Call.from_record(record)
 
 
@@ -195,6 +200,18 @@ def test_a_time_that_no_clock_shows_is_refused(time: str) -> None:
     """JSON of Python has these; they would end the sender where it writes the time."""
     with pytest.raises(ValueError, match="time"):
         Call.from_record(json.loads(f'{{"id": "1", "time": {time}}}'))
+    with pytest.raises(ValueError, match="uptime"):
+        Call.from_record(json.loads(f'{{"id": "1", "time": 1.0, "uptime": {time}}}'))
+
+
+def test_the_age_of_a_call_from_before_a_restart_is_by_the_clock_on_the_wall(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = Call.new()
+    call.time -= 600
+    assert call.age() < 60
+    monkeypatch.setattr("screenpop.call.BOOT", "another")
+    assert 600 <= call.age() < 660
+    call.time += 7200
+    assert call.age() == 0
 
 
 def test_text_is_clean_whoever_wrote_the_record() -> None:

@@ -70,6 +70,7 @@ class Server:
         self.is_down = False
         self.session: PlayedSession | None = None
         self.has_disturbed = False  # so that something may have to be sent again
+        self.late: list[tuple[str, str, str]] = []  # what comes back with the next confirmation: id, recipient, type
 
     def trouble(self, what: str) -> Trouble:
         self.has_disturbed = True
@@ -103,6 +104,10 @@ class PlayedSession:
     def confirm(self) -> None:
         if self.server.is_down:
             raise self.server.trouble("it doesn't answer")
+        for late in self.server.late:
+            self.server.kept.discard(late[:2])
+            self.on_error(*late, "came back")
+        self.server.late.clear()
         while self.unconfirmed:
             message = self.unconfirmed.pop(0)
             recipient = str(message.getTo())
@@ -143,7 +148,17 @@ class NothingLost(RuleBasedStateMachine):
         self.new_sender()
 
     def teardown(self) -> None:
-        """Once all is well again, nothing waits any more."""
+        try:
+            self.all_ends_well()
+        finally:
+            for patch in self.patches:
+                patch.stop()
+            self.bell.close()
+            os.close(self.bell.lock)
+            shutil.rmtree(self.folder)
+
+    def all_ends_well(self) -> None:
+        """Once nothing is wrong any more, nothing waits any more."""
         self.kernel.changes_left, self.kernel.full = None, False
         self.server.is_down, self.server.drops_after = False, None
         self.server.tempers = dict.fromkeys(PEOPLE, "")
@@ -151,11 +166,6 @@ class NothingLost(RuleBasedStateMachine):
         self.attempt()
         assert self.outbox.waiting() == []
         self.each_call_is_in_one_place()
-        for patch in self.patches:
-            patch.stop()
-        self.bell.close()
-        os.close(self.bell.lock)
-        shutil.rmtree(self.folder)
 
     # what doors do
 
@@ -191,15 +201,19 @@ class NothingLost(RuleBasedStateMachine):
     def connection_will_be_lost(self, after: int) -> None:
         self.server.drops_after = after
 
-    @rule(data=st.data(), temper=st.sampled_from(["cancel", "wait"]))
-    def one_comes_back_late(self, data: st.DataObject, temper: str) -> None:
+    @rule(data=st.data(), temper=st.sampled_from(["cancel", "wait"]), at_once=st.booleans())
+    def one_comes_back_late(self, data: st.DataObject, temper: str, at_once: bool) -> None:
         if not self.server.session or not self.server.taken:
             return
         own_id, recipient = data.draw(st.sampled_from(sorted(self.server.taken)))
         self.server.has_disturbed = True
-        if own_id in self.sender.delivery.sent:  # else it was sent by one who has been killed since
+        if own_id not in self.sender.delivery.sent:
+            return  # it was sent by one who has been killed since
+        if at_once:
             self.server.kept.discard((own_id, recipient))
-        self.server.session.on_error(own_id, recipient, temper, "came back")
+            self.server.session.on_error(own_id, recipient, temper, "came back")
+        else:
+            self.server.late.append((own_id, recipient, temper))
 
     # what the sender does
 
@@ -218,7 +232,8 @@ class NothingLost(RuleBasedStateMachine):
 
     @rule()
     def new_sender(self) -> None:
-        """One that knows only what is written."""
+        """One that knows only what is written, and gets nothing back of what another has sent."""
+        self.server.late.clear()
         self.server.has_disturbed |= self.kernel.full
         self.sender = Sender(self.outbox, self.bell, self.folder / "screen_pop.conf")
 

@@ -362,6 +362,31 @@ def test_what_has_failed_is_put_back_without_its_reasons_but_not_to_whom_it_was_
     assert [one for one, _ in outbox.all_failed()] == [name]
 
 
+def test_a_call_that_is_put_back_is_in_no_two_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox = Outbox(str(tmp_path))
+    call = Call.new(number="1", failed={"alice@example.org": "item-not-found"})
+    outbox.put(call)
+    outbox.fail(call)
+
+    def is_killed(call: Call) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(outbox, "put", is_killed)
+    with pytest.raises(KeyboardInterrupt):
+        outbox.put_back(call)
+    assert outbox.is_waiting(call) and not outbox.failed(call)
+
+
+def test_calls_are_in_their_order_on_a_board_whose_clock_begins_in_1970(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = Outbox(str(tmp_path))
+    for number, now in enumerate((95.0, 105.0, 1795000000.0)):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        outbox.put(Call.new(number=str(number)))
+    assert [outbox.read(name).number for name in outbox.waiting()] == ["0", "1", "2"]
+
+
 @pytest.mark.parametrize("content", [b"", b"[]", b"no JSON", b"\xff", b"[" * 100_000])
 def test_what_a_sender_says_of_itself_is_read_back_or_is_nothing(tmp_path: Path, content: bytes) -> None:
     outbox = Outbox(str(tmp_path))

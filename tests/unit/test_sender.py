@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from screenpop import delivery, doorbell, process, sender
+from screenpop import delivery, doorbell, message, process, sender
 from screenpop.answer import Answers
 from screenpop.call import Call
 from screenpop.config import Config
@@ -206,6 +206,7 @@ def test_calls_go_in_their_order_over_one_session_with_the_resource_of_the_outbo
 def test_more_messages_than_go_together_are_all_sent(box: Box, monkeypatch: pytest.MonkeyPatch, bound: Any) -> None:
     module, name = bound
     monkeypatch.setattr(module, name, 3)
+    box.sender.delivery.together = 3
     box.server.bounces[BOB] = ("cancel", "item-not-found")
     calls = [box.queue(str(number), to=f"{ALICE}&{BOB}") for number in range(10)]
     box.attempt()
@@ -216,6 +217,7 @@ def test_more_messages_than_go_together_are_all_sent(box: Box, monkeypatch: pyte
 
 def test_no_more_messages_are_under_way_than_are_confirmed_together(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "UNCONFIRMED", 3)
+    box.sender.delivery.together = 3
     under_way = []
     confirm = PlayedSession.confirm
 
@@ -232,6 +234,7 @@ def test_no_more_messages_are_under_way_than_are_confirmed_together(box: Box, mo
 
 def test_what_was_confirmed_before_a_trouble_is_not_sent_again(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery, "UNCONFIRMED", 3)
+    box.sender.delivery.together = 3
     for number in range(2):
         box.queue(str(number), to=f"{ALICE}&{BOB}")
     confirm = PlayedSession.confirm
@@ -247,6 +250,51 @@ def test_what_was_confirmed_before_a_trouble_is_not_sent_again(box: Box, monkeyp
     box.server.trouble = None
     box.attempt()
     assert list(zip(box.server.texts(), box.server.told())) == [("0", ALICE), ("0", BOB), ("1", ALICE), ("1", BOB)]
+
+
+def test_a_server_that_confirms_only_a_few_in_time_gets_them_in_ever_smaller_parts(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(box.server, "trouble", unreachable())
+    confirm = PlayedSession.confirm
+
+    def confirm_a_few(session: PlayedSession) -> None:
+        box.server.trouble_at = "confirm" if len(session.unconfirmed) > 2 else "never"
+        confirm(session)
+
+    monkeypatch.setattr(PlayedSession, "confirm", confirm_a_few)
+    box.server.trouble_at = "never"
+    for number in range(30):
+        box.queue(str(number))
+    attempts = 0
+    while box.waiting():
+        box.attempt()
+        attempts += 1
+        assert attempts < 30
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(0.0, [10, 20, 40, 50, 50]), (4.0, [10, 10, 10]), (6.0, [10, 5, 2, 1, 1])]
+)
+def test_as_many_go_together_as_are_confirmed_in_good_time(
+    box: Box, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: list[int]
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(delivery, "time", clock)
+    confirm, together = PlayedSession.confirm, []
+
+    def confirm_late(session: PlayedSession) -> None:
+        together.append(len(session.unconfirmed))
+        clock.now += seconds
+        confirm(session)
+
+    monkeypatch.setattr(PlayedSession, "confirm", confirm_late)
+    for number in range(200):
+        box.queue(str(number))
+    monkeypatch.setattr(sender, "BATCH", 200)
+    box.attempt()
+    assert together[: len(expected)] == expected
+    assert len(box.server.taken) == 200
 
 
 def test_each_recipient_is_told(box: Box) -> None:
@@ -472,6 +520,10 @@ def test_the_doorbell_ends_the_pause(box: Box) -> None:
     # but no more than one attempt a second: a caller must not make us an attacker of the server
     assert box.sender.next_attempt <= box.sender.last_attempt + sender.FIRST_PAUSE
     assert box.sender.pause == sender.FIRST_PAUSE
+    box.sender.next_attempt = box.sender.last_attempt + 30
+    ring(box.outbox.path)
+    box.sender._wait(60)
+    assert box.sender.next_attempt == box.sender.last_attempt + sender.FIRST_PAUSE
     assert not select.select([box.bell], [], [], 0)[0]
 
 
@@ -622,6 +674,67 @@ def test_what_comes_back_late_to_be_tried_again_is_tried_after_a_pause(box: Box)
     assert box.sender._due(box.outbox.waiting(), box.sender.last_attempt) == []
     box.sender._attempt(box.sender._due(box.outbox.waiting(), box.sender.next_attempt))
     assert box.server.told() == [ALICE, ALICE] and box.waiting() == []
+
+
+def test_a_domain_that_gives_everything_back_is_tried_ever_more_rarely_and_given_up(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda least, most: 1.0)
+    monkeypatch.setattr(sender, "time", clock := Clock())
+    box.configure(more="give_up_after = 100")
+    call = box.queue("1")
+    pauses: list[int] = []
+    while box.waiting():
+        box.attempt()
+        box.server.sessions[0].on_error(stanza_id(call, ALICE), "example.org", "wait", "remote-server-timeout")
+        box.sender._put_off_returned()
+        pause = box.sender.next_attempt - clock.now
+        pauses.append(round(pause))
+        for known in box.sender.delivery.calls.values():
+            known.uptime -= pause
+    assert pauses == [1, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert box.failed(call)[ALICE].endswith(f"s: {ALICE}: remote-server-timeout")
+    assert "not sent yet, 1 waiting: alice@example.org: remote-server-timeout" in box.log()
+
+
+@pytest.mark.parametrize("kind", ["wait", "cancel"])
+def test_what_comes_back_while_the_rest_of_its_call_is_under_way_is_not_lost(
+    box: Box, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    box.server.bounces[ALICE] = ("wait", "resource-constraint")
+    call = box.queue("1", to=f"{ALICE}&{CAROL}")
+    box.attempt()
+    box.server.bounces.clear()
+    confirm = PlayedSession.confirm
+
+    def come_back_first(session: PlayedSession) -> None:
+        session.on_error(stanza_id(call, CAROL), CAROL, kind, "came back")
+        confirm(session)
+
+    monkeypatch.setattr(PlayedSession, "confirm", come_back_first)
+    box.attempt()
+    monkeypatch.setattr(PlayedSession, "confirm", confirm)
+    if kind == "cancel":
+        assert box.failed(call) == {CAROL: "came back"}
+    else:
+        assert box.waiting() == ["1"]
+        box.sender._put_off_returned()
+        box.attempt()
+        assert box.server.told() == [ALICE, CAROL, ALICE, CAROL]
+    assert box.waiting() == []
+
+
+def test_what_comes_back_of_a_call_that_was_put_back_is_known_of_that(box: Box) -> None:
+    box.server.bounces[ALICE] = ("cancel", "item-not-found")
+    call = box.queue("1", to=f"{ALICE}&{CAROL}")
+    box.attempt()
+    assert box.outbox.retry() == 1
+    box.server.bounces[ALICE] = ("wait", "resource-constraint")
+    box.attempt()
+    box.server.sessions[0].on_error(stanza_id(call, CAROL), CAROL, "cancel", "gone")
+    box.server.bounces.clear()
+    box.attempt()
+    assert box.failed(call) == {CAROL: "gone"}
 
 
 def test_all_that_come_back_late_have_their_reasons(box: Box) -> None:
@@ -946,13 +1059,18 @@ def test_a_session_that_is_dead_is_not_used(box: Box) -> None:
     box.bell.reopen()
 
 
-def test_a_session_begins_where_the_one_before_was_sent_to(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_begins_where_the_one_before_was_sent_to_and_if_that_fails_where_it_always_does(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box.queue("1")
+    box.attempt()
     monkeypatch.setattr(PlayedSession, "elsewhere", "other.example.org:5222")
-    for number in range(2):
-        box.queue(str(number))
+    box.sender.delivery.close()
+    box.server.trouble = unreachable()
+    box.queue("2")
+    for _ in range(2):
         box.attempt()
-        box.sender.delivery.close()
-    assert box.server.went == ["", "other.example.org:5222"]
+    assert box.server.went == ["", "other.example.org:5222", ""]
 
 
 def test_it_says_how_it_is(box: Box) -> None:
@@ -983,6 +1101,55 @@ def test_a_mistake_in_the_program_ends_no_sender(box: Box, monkeypatch: pytest.M
     assert box.log() == ["not sent yet, 1 waiting: ZeroDivisionError: a mistake"]
     box.attempt()
     assert box.waiting() == []
+
+
+def test_a_mistake_in_the_program_holds_up_none_but_the_call_that_it_is_made_with(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = message.text
+
+    def mistake(call: Call, *others: Any) -> str:
+        return said(call, *others) if call.number != "2" else str(1 / 0)
+
+    monkeypatch.setattr(message, "text", mistake)
+    for number in "1234":
+        box.queue(number)
+    box.attempt()
+    assert box.waiting() == ["2"]
+    assert set(box.server.texts()) == {"1", "3", "4"}
+    assert "not sent yet, 1 waiting: ZeroDivisionError: division by zero" in box.log()
+
+
+def test_without_a_configuration_calls_are_given_up_after_a_day(box: Box) -> None:
+    (box.folder / "screen_pop.conf").unlink()
+    box.queue("1", age=86300)
+    old = box.queue("2", age=86500)
+    box.attempt()
+    assert box.waiting() == ["1"]
+    ((_, reason),) = box.failed(old).items()
+    assert reason.startswith("given up after 8650")
+
+
+def test_folders_that_were_removed_are_made_again(box: Box) -> None:
+    Path(box.outbox.path, "new").rmdir()
+    Path(box.outbox.path, "failed").rmdir()
+    box.sender.run()
+    box.bell.reopen()
+    call = box.queue("1", to="nobody at all")
+    Path(box.outbox.path, "failed").rmdir()
+    box.attempt()
+    assert box.waiting() == [] and box.failed(call)
+
+
+def test_it_tidies_up_once_an_hour(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    tidied: list[float] = []
+    clock = Clock()
+    monkeypatch.setattr(sender, "time", clock)
+    monkeypatch.setattr(box.outbox, "tidy", lambda: tidied.append(clock.now))
+    for _ in range(9):
+        box.sender._tidy()
+        clock.now += 1000
+    assert tidied == [1000.0, 5000.0, 9000.0]
 
 
 def test_nothing_that_was_inherited_by_mistake_stays_open(box: Box) -> None:

@@ -229,7 +229,7 @@ def ring_and_wait(agi: AGI, outbox: Outbox, call: Call) -> tuple[str, str]:
     try:  # the call is queued: what fails from here on changes nothing of that
         seconds = seconds_to_wait(agi)
         return wait_for_answer(agi, outbox, call, seconds) if seconds else ("QUEUED", "")
-    except (pyst2.AGIException, OSError) as error:
+    except (pyst2.AGIException, OSError, ValueError) as error:
         return "QUEUED", f"not waiting: {error}"
 
 
