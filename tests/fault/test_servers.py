@@ -189,6 +189,22 @@ def test_a_server_that_writes_a_byte_a_second(certificate: Certificate, tmp_path
         deliver(server, certificate, tmp_path)
 
 
+def test_a_server_that_throttles_gets_each_pop_once(
+    certificate: Certificate, new_server_folder: Path, tmp_path: Path
+) -> None:
+    """At a third of ejabberd's default rate; fifty pops take longer than a confirmation may."""
+    try:
+        server = Ejabberd(new_server_folder, certificate, offline=True, rate=1000)
+    except NotInstalled as reason:
+        pytest.skip(f"ejabberd: {reason}")
+    with server, Pbx(tmp_path, server, server.ca_file) as pbx:
+        pbx.outbox.make()
+        for number in range(40):
+            pbx.outbox.put(Call.new(number=f"+1555{number:07}", name="Bob", extension="1"))
+        assert pbx.screen_pop("flush") == "40 sent, 0 failed, 0 still waiting\n"
+        assert numbers(received(server, 40)) == [f"+1555{number:07}" for number in range(40)]
+
+
 @pytest.mark.usefixtures("impatient")
 def test_a_server_that_reads_nothing(certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={"message": scripted.deaf}, faulty_connections=1) as server:

@@ -29,7 +29,9 @@ class NotInstalled(Exception):
 
 
 class Ejabberd(Server):
-    """`mechanisms`: the SASL mechanisms to offer, instead of those of Debian's configuration (SCRAM-SHA-1, hashed)."""
+    """`mechanisms`: the SASL mechanisms to offer, instead of those of Debian's configuration (SCRAM-SHA-1, hashed).
+    `rate`: bytes a second that it reads of each client.
+    """
 
     def __init__(
         self,
@@ -40,12 +42,13 @@ class Ejabberd(Server):
         mechanisms: Sequence[str] | None = None,
         direct_tls: bool = False,
         offline: bool = False,
+        rate: int | None = None,
     ) -> None:
         self._libraries = _libraries()
         super().__init__(folder, certificate, domain, accounts)
         self.direct_tls_port = free_port() if direct_tls else None
         # YAML, which JSON is
-        (folder / "ejabberd.yml").write_text(json.dumps(self._configuration(mechanisms, offline), indent=2))
+        (folder / "ejabberd.yml").write_text(json.dumps(self._configuration(mechanisms, offline, rate), indent=2))
         # Erlang's own resolver: names from /etc/hosts, nothing asked of the network
         (folder / "inetrc").write_text("{lookup, [file]}.\n")
 
@@ -74,8 +77,8 @@ class Ejabberd(Server):
     def sign_in_line(self, jid: str) -> str:
         return rf"Accepted c2s \S+ authentication for {jid}\b"
 
-    def _configuration(self, mechanisms: Sequence[str] | None, offline: bool) -> dict[str, object]:
-        c2s = {"ip": self.host, "module": "ejabberd_c2s"}
+    def _configuration(self, mechanisms: Sequence[str] | None, offline: bool, rate: int | None) -> dict[str, object]:
+        c2s = {"ip": self.host, "module": "ejabberd_c2s", **({"shaper": "c2s_shaper"} if rate else {})}
         listen = [{**c2s, "port": self.port, "starttls_required": True}]
         if self.direct_tls_port:
             listen.append({**c2s, "port": self.direct_tls_port, "tls": True})
@@ -90,6 +93,11 @@ class Ejabberd(Server):
             # stored in the clear, SCRAM can be offered with any hash
             "auth_password_format": "scram" if mechanisms is None else "plain",
             "disable_sasl_mechanisms": refused,
+            **(
+                {"shaper": {"slow": {"rate": rate, "burst_size": rate}}, "shaper_rules": {"c2s_shaper": "slow"}}
+                if rate
+                else {}
+            ),
             "modules": {name: {} for name in [*modules, *(["mod_offline"] if offline else [])]},
         }
 
