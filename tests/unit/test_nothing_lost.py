@@ -105,8 +105,8 @@ class PlayedSession:
         if self.server.is_down:
             raise self.server.trouble("it doesn't answer")
         for late in self.server.late:
+            self.on_error(*late, "came back")  # who is killed before it is written down has never heard of it
             self.server.kept.discard(late[:2])
-            self.on_error(*late, "came back")
         self.server.late.clear()
         while self.unconfirmed:
             message = self.unconfirmed.pop(0)
