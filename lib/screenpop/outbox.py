@@ -125,6 +125,8 @@ class Outbox:
                 raise Broken(f"not a call: {state.st_size} bytes")
             with open(path, "rb") as file:
                 call = Call.from_record(json.loads(file.read()))
+        except Broken:
+            raise
         except (ValueError, RecursionError, PermissionError) as error:
             raise Broken(f"not a call: {error}") from error
         if name != f"{call.id}.json":
