@@ -321,7 +321,7 @@ def test_a_file_that_is_too_large_for_a_call_is_not_read(tmp_path: Path) -> None
     outbox.make()
     with (tmp_path / "new" / "1.json").open("w") as file:
         file.truncate(10**12)
-    with pytest.raises(Broken, match="^not a call: 1000000000000 bytes$"):
+    with pytest.raises(Broken, match=r"^not a call: 1000000000000 bytes$"):
         outbox.read("1.json")
 
 
