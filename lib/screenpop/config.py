@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import jid, message
+from . import hosts, jid, message
 
 
 def path_from_environment() -> Path:
@@ -88,10 +88,13 @@ def _recipients(text: str) -> tuple[str, ...]:
 def _servers(text: str) -> tuple[tuple[str, int], ...]:
     servers = []
     for part in text.split():
-        found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+)):(\d{1,5})", part)
-        if not found or not 0 < int(found[3]) < 65536:
+        try:
+            name, port = hosts.name_and_port(part)
+        except ValueError:
+            port = None
+        if not port:
             raise ValueError(f"{part!r} should be host:port, such as xmpp.example.org:5222 or [2001:db8::1]:5222")
-        servers.append((found[1] or found[2], int(found[3])))
+        servers.append((name, port))
     return tuple(servers)
 
 

@@ -19,9 +19,7 @@ from .outbox import Outbox
 from .session import STEP_DEADLINE, Session
 
 UNCONFIRMED = 50  # messages that share one confirmation, at most: what isn't confirmed is sent again
-AT_FIRST = (
-    10  # servers throttle (by default Prosody at 10 kB a second, ejabberd at 3), and a confirmation has its deadline
-)
+AT_FIRST = 10  # until it is known how many the server confirms in time (by default ejabberd reads 3 kB a second)
 REMEMBERED = 2000  # messages whose bounce from a remote domain may still come
 
 

@@ -44,14 +44,21 @@ def find(domain: str, servers: Iterable[tuple[str, int]]) -> list[Host]:
 
 def elsewhere(text: str) -> list[Host]:
     """Where a see-other-host error points to (RFC 6120 section 4.9.3.19); nowhere if it is none. Raises Trouble."""
-    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]\s]+))(?::(\d{1,5}))?", text.strip())
-    if not found or not 0 < int(found[3] or 1) < 65536:
+    try:
+        name, port = name_and_port(text.strip())
+    except ValueError:
         return []
-    name = found[1] or found[2]
-    if found[3] or found[1] or re.fullmatch(r"[\d.]+", name):
-        port = int(found[3] or STARTTLS_PORT)
-        return [Host(name, port, port in DIRECT_TLS_PORTS)]
+    if port or ":" in name or re.fullmatch(r"[\d.]+", name):
+        return find("", [(name, port or STARTTLS_PORT)])
     return find(name, ())
+
+
+def name_and_port(text: str) -> tuple[str, int | None]:
+    """Of `host:port` or `host`, where IPv6 addresses stand in brackets. Raises ValueError."""
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]\s]+))(?::(\d{1,5}))?", text)
+    if not found or not 0 < int(found[3] or 1) < 65536:
+        raise ValueError(f"{text!r} is no host")
+    return found[1] or found[2], int(found[3]) if found[3] else None
 
 
 def look_up(domain: str) -> list[Record]:

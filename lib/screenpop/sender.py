@@ -244,8 +244,7 @@ class Sender:
         try:
             for name in self.outbox.beyond("new", *self._limits()):
                 if call := self._read(name):
-                    reason = f"the outbox is full: {self.trouble}"
-                    self.delivery.give_up(call, self.config.to if self.config else (), reason)
+                    self._give_up(call, f"the outbox is full: {self.trouble}")
             self._forget_oldest()
         except OSError as error:
             self.log.write(f"the outbox is not kept within its limits: {error}")
@@ -258,9 +257,8 @@ class Sender:
 
     def _limits(self) -> tuple[int, int]:
         """Of the outbox: calls, and bytes."""
-        calls, megabytes = (
-            (self.config.calls, self.config.megabytes) if self.config else (config.CALLS, config.MEGABYTES)
-        )
+        known = self.config
+        calls, megabytes = (known.calls, known.megabytes) if known else (config.CALLS, config.MEGABYTES)
         return calls, megabytes * 1024 * 1024
 
     def _read(self, name: str) -> Call | None:
@@ -286,7 +284,9 @@ class Sender:
         """A call that was tried and could not be sent waits, or is too old for that."""
         age = call.age()
         if age > (self.config.give_up_after if self.config else config.GIVE_UP_AFTER):
-            to = self.config.to if self.config else ()
-            self.delivery.give_up(call, to, f"given up after {age:.0f} s: {reason}")
+            self._give_up(call, f"given up after {age:.0f} s: {reason}")
         else:
             self.outbox.tell(call, status="QUEUED", reason=reason)
+
+    def _give_up(self, call: Call, reason: str) -> None:
+        self.delivery.give_up(call, self.config.to if self.config else (), reason)

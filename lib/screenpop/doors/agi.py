@@ -126,7 +126,7 @@ class AGI(pyst2.AGI):  # type: ignore[misc]
         try:
             code, is_result, rest = self.stdin.peek().rstrip().partition(" result=")
             value, has_data, data = rest.partition(" (")
-            if code == "200" and is_result and value.isdigit() and (data[-1:] == ")" if has_data else True):
+            if code == "200" and is_result and value.isdigit() and (not has_data or data.endswith(")")):
                 self.stdin.readline()
                 return {"result": (value, data[:-1])}
             return super().get_result()  # type: ignore[no-any-return]
