@@ -9,18 +9,15 @@ dialplan; a pop is counted when the recipient's client has it, by the caller's n
 from __future__ import annotations
 
 import contextlib
-import re
 import statistics
 import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from real import BARE, SCREEN_POP, STRAIGHT, Calls, Held, real_calls
+from real import BARE, NUMBER, QUIET, SCREEN_POP, STRAIGHT, Calls, Held, real_calls
 
 WARM_UP = 3  # calls of each kind
-QUIET = 5.0  # seconds without a message after which those that are missing are lost
-NUMBER = re.compile(r"\+1555\d{7}")
 LONGEST_HOLD, LATEST_POP = 2.5, 300.0  # targets: times the bare script's, ms after the last release
 
 

@@ -23,15 +23,13 @@ from pathlib import Path
 from parts.pbx import Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
-from real import real_prosody
+from real import NUMBER, QUIET, real_prosody
 from screenpop import doorbell
 from screenpop.answer import Answers
 from screenpop.call import Call
 
-NUMBER = re.compile(r"\+1555\d{7}")
 SLOWEST, LARGEST = 500.0, 60.0  # targets: pops a second, MB
 PATIENCE = 60.0  # seconds for the sender, each time
-QUIET = 5.0  # seconds without a message after which those that are missing are lost
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import shutil
 import tempfile
@@ -33,6 +34,8 @@ exten => 123,1,Set(BEFORE=${STRFTIME(,,%s%6q)})
  same => n,Hangup()
 """
 PATIENCE = 60  # seconds for all calls of a burst
+QUIET = 5.0  # seconds without a message after which those that are missing are lost
+NUMBER = re.compile(r"\+1555\d{7}")  # by which a pop is known
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from parts.box import Box, BoxUnavailable
 from parts.certificates import Authority, Certificate
 from parts.debs import NotAvailable
 from parts.ejabberd import Ejabberd, NotInstalled
+from parts.pbx import Pbx
 from parts.prosody import Prosody
+from parts.recipient import Recipient
 
 # What is made once and kept: as tests/venv.sh has it.
 CACHE = "/var/cache/screen_pop-tests" if os.geteuid() == 0 else f"{Path.home()}/.cache/screen_pop-tests"
@@ -59,6 +61,20 @@ def ejabberd(server_folder: Path, certificate: Certificate) -> Iterator[Ejabberd
         pytest.skip(f"ejabberd: {reason}")
     with server:
         yield server
+
+
+@pytest.fixture
+def alice(prosody: Prosody) -> Iterator[Recipient]:
+    with Recipient.at(prosody) as one:
+        yield one
+
+
+@pytest.fixture
+def pbx(prosody: Prosody, tmp_path: Path) -> Iterator[Pbx]:
+    """With an outbox, in which nothing was yet."""
+    with Pbx(tmp_path, prosody, prosody.ca_file) as made:
+        made.outbox.make()
+        yield made
 
 
 @pytest.fixture

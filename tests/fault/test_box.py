@@ -22,19 +22,6 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system: 
 
 
 @pytest.fixture
-def alice(prosody: Prosody) -> Iterator[Recipient]:
-    with Recipient.at(prosody) as one:
-        yield one
-
-
-@pytest.fixture
-def pbx(prosody: Prosody, tmp_path: Path) -> Iterator[Pbx]:
-    with Pbx(tmp_path, prosody, prosody.ca_file) as made:
-        made.outbox.make()
-        yield made
-
-
-@pytest.fixture
 def mounted(pbx: Pbx) -> Iterator[Callable[[str], None]]:
     """The outbox becomes a small file system of its own; called with options, it is mounted anew with them."""
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "outbox", pbx.outbox.path]

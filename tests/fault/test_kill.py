@@ -70,12 +70,7 @@ def server(server_folder: Path, certificate: Certificate) -> Iterator[Prosody]:
 @pytest.fixture(scope="module")
 def recipients(server: Prosody) -> Iterator[list[Recipient]]:
     with ExitStack() as stack:
-        yield [
-            stack.enter_context(
-                Recipient(server.jid(user), server.accounts[user], server.host, server.port, server.ca_file)
-            )
-            for user in ("alice", "bob")
-        ]
+        yield [stack.enter_context(Recipient.at(server, user)) for user in ("alice", "bob")]
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from parts.box import INSTALLED, PATH, Box
 
@@ -121,27 +122,9 @@ class Asterisk:
         """What `asterisk -rx` prints."""
         return self.box.run([*self._command(), "-rx", command]).stdout.decode(errors="replace")
 
-    def originate(
-        self,
-        exten: str,
-        context: str,
-        *,
-        callerid_num: str | bytes = "",
-        callerid_name: str | bytes = "",
-        callerid_pres: str = "allowed_not_screened",
-        variables: Mapping[str, str | bytes] | None = None,
-    ) -> None:
+    def originate(self, exten: str, context: str, **caller: Any) -> None:
         """A call comes in: the dialplan runs exten@context from priority 1, on a Local channel, until it hangs up."""
-        self.come_in(
-            self.call_file(
-                exten,
-                context,
-                callerid_num=callerid_num,
-                callerid_name=callerid_name,
-                callerid_pres=callerid_pres,
-                variables=variables,
-            )
-        )
+        self.come_in(self.call_file(exten, context, **caller))
 
     def call_file(
         self,

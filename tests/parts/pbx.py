@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +19,7 @@ from parts.asterisk import CONFIG, Asterisk
 from parts.box import Box
 from parts.recipient import Recipient
 from parts.server import Server
+from parts.waiting import eventually
 from screenpop.config import Config, load
 from screenpop.outbox import Outbox
 
@@ -136,11 +136,8 @@ class Pbx:
         )
 
     def wait_until(self, condition: Callable[[], Any]) -> None:
-        """For what is told by no event."""
-        end = time.monotonic() + 30
-        while not condition():
-            assert time.monotonic() < end, self.log
-            time.sleep(0.01)
+        """Where no event tells of it; else the log says what became of it."""
+        eventually(condition, lambda: self.log)
 
     def sender(self, outbox: Outbox | None = None) -> int | None:
         """The process id of the sender of that outbox, ours if none is given; if one is up."""

@@ -51,8 +51,8 @@ class Recipient:
         self._waited_for = 0
 
     @classmethod
-    def at(cls, server: Server, user: str = "alice") -> Recipient:
-        return cls(server.jid(user), server.accounts[user], server.host, server.port, server.ca_file)
+    def at(cls, server: Server, user: str = "alice", receipts: bool = False) -> Recipient:
+        return cls(server.jid(user), server.accounts[user], server.host, server.port, server.ca_file, receipts)
 
     def start(self) -> None:
         """Returns when the server knows that we are available; raises ConnectionError if it doesn't let us in."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,6 @@ from parts.pbx import DOMAIN, Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
 from parts.server import give_to_ordinary_user
-
-
-@pytest.fixture
-def pbx(prosody: Prosody, tmp_path: Path) -> Iterator[Pbx]:
-    with Pbx(tmp_path, prosody, prosody.ca_file) as made:
-        made.outbox.make()
-        yield made
 
 
 def lines(output: str) -> dict[str, str]:
@@ -113,10 +105,7 @@ def test_an_outbox_that_is_missing_is_named_and_not_made(pbx: Pbx, tmp_path: Pat
 
 
 def test_test_sends_a_pop_and_reports_each_step_and_the_receipt(pbx: Pbx, prosody: Prosody) -> None:
-    alice = Recipient(
-        prosody.jid("alice"), prosody.accounts["alice"], prosody.host, prosody.port, prosody.ca_file, True
-    )
-    with alice:
+    with Recipient.at(prosody, receipts=True) as alice:
         output = pbx.screen_pop("test", "+1 555", "Bob")
         assert alice.wait_for_message().body == "Call from Bob, +1 555 to test"
     steps = re.findall(r"^(.+?) +\d+\.\d ms ", output, re.MULTILINE)
@@ -126,7 +115,7 @@ def test_test_sends_a_pop_and_reports_each_step_and_the_receipt(pbx: Pbx, prosod
 
 
 def test_test_says_when_the_client_does_not_confirm(pbx: Pbx, prosody: Prosody) -> None:
-    with Recipient(prosody.jid("alice"), prosody.accounts["alice"], prosody.host, prosody.port, prosody.ca_file):
+    with Recipient.at(prosody):
         assert "no receipt" in pbx.screen_pop("test", "1")
 
 
@@ -153,7 +142,7 @@ def test_as_root_nothing_is_left_that_the_owner_cant_remove(pbx: Pbx, prosody: P
     give_to_ordinary_user(tmp_path)
     owner = Path(pbx.outbox.path).stat().st_uid
     assert owner != 0
-    with Recipient(prosody.jid("alice"), prosody.accounts["alice"], prosody.host, prosody.port, prosody.ca_file):
+    with Recipient.at(prosody):
         pbx.screen_pop("test", "1")
     assert {path.stat().st_uid for path in Path(pbx.outbox.path).rglob("*")} == {owner}
     assert pbx.log_file.stat().st_uid == owner

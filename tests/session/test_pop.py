@@ -26,10 +26,6 @@ def pbx(prosody: Prosody, tmp_path: Path) -> Iterator[Pbx]:
         yield made
 
 
-def client(server: Any, user: str = "alice", receipts: bool = False) -> Recipient:
-    return Recipient(server.jid(user), server.accounts[user], server.host, server.port, server.ca_file, receipts)
-
-
 def failed(pbx: Pbx) -> dict[str, Any]:
     """The one call in failed/."""
     (file,) = Path(pbx.outbox.path, "failed").iterdir()
@@ -40,7 +36,7 @@ def failed(pbx: Pbx) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["prosody", "ejabberd"])
 def test_a_call_pops(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     server = request.getfixturevalue(name)
-    with client(server) as alice, Pbx(tmp_path, server, server.ca_file) as pbx:
+    with Recipient.at(server) as alice, Pbx(tmp_path, server, server.ca_file) as pbx:
         result = pbx.call("+15551234567")
         message = alice.wait_for_message()
     assert (result.status, result.agistatus, result.stderr) == (0, "SUCCESS", b"")
@@ -50,7 +46,7 @@ def test_a_call_pops(name: str, request: pytest.FixtureRequest, tmp_path: Path) 
 
 
 def test_waiting_for_the_confirmation(pbx: Pbx, prosody: Prosody) -> None:
-    with client(prosody) as alice:
+    with Recipient.at(prosody) as alice:
         assert pbx.call(variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"
         alice.sync()
         assert len(alice.messages) == 1
@@ -59,7 +55,7 @@ def test_waiting_for_the_confirmation(pbx: Pbx, prosody: Prosody) -> None:
 
 def test_twenty_calls_use_one_sign_in_and_one_address(pbx: Pbx, prosody: Prosody) -> None:
     before = prosody.sign_ins("pbx")
-    with client(prosody) as alice:
+    with Recipient.at(prosody) as alice:
         for number in range(20):
             pbx.call(f"+1555000{number:04}")
         messages = [alice.wait_for_message() for _ in range(20)]
@@ -71,7 +67,7 @@ def test_twenty_calls_use_one_sign_in_and_one_address(pbx: Pbx, prosody: Prosody
 
 def test_the_address_stays_the_same_from_sender_to_sender(pbx: Pbx, prosody: Prosody, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    with client(prosody) as alice, Pbx(tmp_path / "other", prosody, prosody.ca_file) as other:
+    with Recipient.at(prosody) as alice, Pbx(tmp_path / "other", prosody, prosody.ca_file) as other:
         pbx.call(variables=WAITING)  # confirmed: or it would be sent again
         first = alice.wait_for_message().from_jid
         pbx.kill_sender()
@@ -83,7 +79,7 @@ def test_the_address_stays_the_same_from_sender_to_sender(pbx: Pbx, prosody: Pro
 
 def test_the_sender_leaves_and_the_next_call_starts_another(pbx: Pbx, prosody: Prosody) -> None:
     pbx.configure(linger=0)
-    with client(prosody) as alice:
+    with Recipient.at(prosody) as alice:
         for _ in range(2):
             pbx.call()
             alice.wait_for_message()
@@ -92,13 +88,13 @@ def test_the_sender_leaves_and_the_next_call_starts_another(pbx: Pbx, prosody: P
 
 
 def test_recipients_from_the_dialplan(pbx: Pbx, prosody: Prosody) -> None:
-    with client(prosody) as alice, client(prosody, "pbx") as other:
+    with Recipient.at(prosody) as alice, Recipient.at(prosody, "pbx") as other:
         pbx.call("+1555", f"pbx@{DOMAIN}&alice@{DOMAIN}")
         assert alice.wait_for_message().body == other.wait_for_message().body
 
 
 def test_a_recipient_that_does_not_exist(pbx: Pbx, prosody: Prosody) -> None:
-    with client(prosody) as alice:
+    with Recipient.at(prosody) as alice:
         result = pbx.call("+1555", f"nobody@{DOMAIN}&alice@{DOMAIN}&not a jid@", variables=WAITING)
         alice.wait_for_message()
     assert result.variables["SCREEN_POP_STATUS"] == "DELIVERED"  # to alice
@@ -118,7 +114,7 @@ def test_nobody_gets_it(pbx: Pbx) -> None:
 
 def test_a_wrong_password_is_said_once_and_mended_without_a_restart(pbx: Pbx, prosody: Prosody) -> None:
     pbx.configure(password="wrong")
-    with client(prosody) as alice:
+    with Recipient.at(prosody) as alice:
         first = pbx.call(variables={"SCREEN_POP_WAIT": "3"})
         assert first.variables["SCREEN_POP_STATUS"] == "QUEUED"
         assert any("doesn't know this name and password" in text for text in first.verbose)
@@ -132,7 +128,7 @@ def test_a_wrong_password_is_said_once_and_mended_without_a_restart(pbx: Pbx, pr
 
 def test_a_mistyped_configuration_is_named_and_mended_without_a_restart(pbx: Pbx, prosody: Prosody) -> None:
     pbx.configure(lingr=3)
-    with client(prosody) as alice:
+    with Recipient.at(prosody) as alice:
         result = pbx.call(variables={"SCREEN_POP_WAIT": "1"})
         assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
         assert "screen_pop.conf:8: [pop] has no option 'lingr'" in pbx.log
@@ -177,7 +173,7 @@ def test_a_server_that_is_down_gets_the_pop_when_it_is_up(
         result = pbx.call(variables={"SCREEN_POP_WAIT": "1"})
         assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
         assert any("is the server up, and the port open?" in text for text in result.verbose)
-        with server, client(server) as alice:
+        with server, Recipient.at(server) as alice:
             message = alice.wait_for_message(timeout=30)
     assert " ago)" in message.body
     assert 'xmlns="urn:xmpp:delay"' in message.xml
@@ -186,7 +182,7 @@ def test_a_server_that_is_down_gets_the_pop_when_it_is_up(
 def test_an_outbox_that_cant_be_written(pbx: Pbx, prosody: Prosody, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     pbx.env["SCREEN_POP_SPOOL"] = f"{tmp_path}/file/outbox"
-    with client(prosody) as alice:
+    with Recipient.at(prosody) as alice:
         result = pbx.call()
         assert alice.wait_for_message().body == "Call from Bob Example, +15551234567 to 123"
     assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
@@ -195,7 +191,7 @@ def test_an_outbox_that_cant_be_written(pbx: Pbx, prosody: Prosody, tmp_path: Pa
 
 def test_a_caller_cant_write_stanzas_templates_or_log_lines(pbx: Pbx, prosody: Prosody) -> None:
     name = "</body></message><message to='eve@evil.test'><body>{number}\n2026-01-01 forged \u202e"
-    with client(prosody) as alice:
+    with Recipient.at(prosody) as alice:
         pbx.call("+1&eve@evil.test", calleridname=name)
         message = alice.wait_for_message()
         alice.sync()

@@ -6,11 +6,8 @@ import json
 import os
 import select
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from parts.certificates import Authority, Certificate
 from parts.pbx import DOMAIN, Pbx
@@ -19,19 +16,6 @@ from parts.recipient import Recipient
 from screenpop.call import Call
 
 WAITING = {"SCREEN_POP_WAIT": "20"}
-
-
-@pytest.fixture
-def pbx(prosody: Prosody, tmp_path: Path) -> Iterator[Pbx]:
-    with Pbx(tmp_path, prosody, prosody.ca_file) as made:
-        made.outbox.make()
-        yield made
-
-
-@pytest.fixture
-def alice(prosody: Prosody) -> Iterator[Recipient]:
-    with Recipient.at(prosody) as one:
-        yield one
 
 
 def status(pbx: Pbx, expected: int = 0) -> dict[str, Any]:

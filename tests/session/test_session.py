@@ -56,8 +56,7 @@ def server(request: pytest.FixtureRequest) -> Any:
 
 
 def test_signs_in_and_confirms_a_message(server: Any, tmp_path: Path) -> None:
-    alice = Recipient(server.jid("alice"), server.accounts["alice"], server.host, server.port, server.ca_file)
-    with alice, Told(Pbx(tmp_path, server, server.ca_file)) as told:
+    with Recipient.at(server) as alice, Told(Pbx(tmp_path, server, server.ca_file)) as told:
         told.session.send(pop(Call.new(), server.jid("alice"), "Call from +1 & <2>"))
         told.session.confirm()
         alice.sync()

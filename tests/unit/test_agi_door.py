@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from fake_agi import Channel, Result
 from parts.agi_commands import parse_args
+from parts.waiting import eventually
 from screenpop import doorbell
 from screenpop import outbox as outbox_module
 from screenpop.call import Call, clean
@@ -287,16 +288,6 @@ def test_any_value_is_one_argument_of_one_command(value: str) -> None:
 
 
 # Waiting for the server's confirmation
-
-
-def eventually(condition: Any) -> Any:
-    """What the condition gives when it holds: of files there is no event to wait for."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.001)
-    raise AssertionError("it didn't come to that")
 
 
 def wait_until_awaited(outbox: Outbox, call: Call) -> None:
