@@ -288,23 +288,15 @@ def test_on_a_terminal_it_asks_and_shows_no_password(administrator: Administrato
     assert list(administrator.box.path("/tmp").iterdir()) == []
 
 
-def test_ctrl_c_at_a_question_leaves_terminal_and_box_as_they_were(administrator: Administrator) -> None:
+@pytest.mark.parametrize("answers", [["pbx@screenpop.test\n", "\x03"], ["\x04"]], ids=["ctrl-C", "no answer"])
+def test_an_end_at_a_question_leaves_terminal_and_box_as_they_were(
+    answers: list[str], administrator: Administrator
+) -> None:
     before = files(administrator.box)
     with Terminal(administrator, *administrator.offline) as terminal:
-        terminal.wait_for(r"(?i)account.*: $")
-        terminal.type("pbx@screenpop.test\n")
-        terminal.wait_for(r"(?i)password.*: $")
-        terminal.type("\x03")
-        assert terminal.end() != 0
-        assert terminal.echoes()
-    assert changes(before, files(administrator.box)) == []
-
-
-def test_no_answer_leaves_terminal_and_box_as_they_were(administrator: Administrator) -> None:
-    before = files(administrator.box)
-    with Terminal(administrator, *administrator.offline) as terminal:
-        terminal.wait_for(r"(?i)account.*: $")
-        terminal.type("\x04")
+        for question, answer in zip(("account", "password"), answers):
+            terminal.wait_for(rf"(?i){question}.*: $")
+            terminal.type(answer)
         assert terminal.end() != 0
         assert terminal.echoes()
     assert changes(before, files(administrator.box)) == []
