@@ -398,8 +398,8 @@ end_senders() {
 ring() {
     AST_CONFIG_DIR=$conf_dir AST_SPOOL_DIR=$spool_dir AST_LOG_DIR=$log_dir runuser -u "$user" -- \
         "$prefix/lib/screen_pop/current/venv/bin/python3" -I -c '
-from screenpop import doorbell, outbox
-doorbell.ring(outbox.path_from_environment())'
+from screenpop.spool import outbox, trigger
+trigger.ring(outbox.path_from_environment())'
 }
 
 install() {

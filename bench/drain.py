@@ -24,9 +24,9 @@ from parts.pbx import Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
 from real import NUMBER, QUIET, real_prosody
-from screenpop import doorbell
-from screenpop.answer import Answers
 from screenpop.call import Call
+from screenpop.spool import trigger
+from screenpop.spool.replies import Answers
 
 SLOWEST, LARGEST = 500.0, 60.0  # targets: pops a second, MB
 PATIENCE = 60.0  # seconds for the sender, each time
@@ -50,7 +50,7 @@ def drain(prosody: Prosody, folder: Path, count: int) -> Drain:
             pbx.outbox.put(call)
         with listening(pbx, calls[0]) as first, listening(pbx, calls[-1]) as last:
             os.environ.update(pbx.env)  # the sender gets ours
-            doorbell.ring(pbx.outbox.path)
+            trigger.ring(pbx.outbox.path)
             began = wait_for(first, "step", "sign-in")
             sender = pbx.sender()
             assert sender is not None

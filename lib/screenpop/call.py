@@ -1,46 +1,17 @@
-"""What is known of one call, and the one place where what strangers wrote becomes plain text.
-
-This is imported while a caller waits.
-"""
+"""What is known of one call. Doors import this while a caller waits."""
 
 from __future__ import annotations
 
 import os
 import time
 
+from .text import clean
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 EVENTS = ("ringing", "answered", "missed", "ended")
-
-# XML 1.0 section 2.2 forbids control characters (a line end would forge a log line, too) and two noncharacters.
-# Bidirectional controls would show a number backwards (Unicode TR 36, section 2.5).
-_TO_BE_CLEANED = {
-    **dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " "),
-    **dict.fromkeys((0xFFFE, 0xFFFF, 0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))),
-}
-
-
-def decode(raw: bytes) -> str:
-    """UTF-8, else Latin-1: Asterisk passes a caller ID on as the bytes that came."""
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        head, tail = raw[: error.start], raw[error.start :]
-        # A name that was cut within its last character? "René" in Latin-1 looks the same, "RenÃ" is nobody's name.
-        if error.reason == "unexpected end of data" and (len(tail) > 1 or tail in b"\xc2\xc3" or not head.isascii()):
-            return head.decode("utf-8")
-        return raw.decode("latin-1")
-
-
-def clean(value: str | bytes, limit: int = 128) -> str:
-    """One line of text that XML 1.0 allows, at most `limit` characters long."""
-    text = decode(value) if isinstance(value, bytes) else value
-    text = text.encode("utf-8", "ignore").decode()  # without lone surrogates
-    text = " ".join(text.translate(_TO_BE_CLEANED).split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
 
 class Call:
     """One event of one call. All text in it has been cleaned.

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import hosts, jid, message
+from .pop import message
+from .xmpp import jid, resolver
 
 
 def path_from_environment() -> Path:
@@ -89,7 +90,7 @@ def _servers(text: str) -> tuple[tuple[str, int], ...]:
     servers = []
     for part in text.split():
         try:
-            name, port = hosts.name_and_port(part)
+            name, port = resolver.name_and_port(part)
         except ValueError:
             port = None
         if not port:

@@ -7,7 +7,7 @@ import syslog
 import time
 from pathlib import Path
 
-from .call import clean
+from .text import clean
 
 REMEMBERED = 20  # pops
 

@@ -29,8 +29,8 @@ from parts.recipient import Received, Recipient
 from parts.relay import Relay
 from parts.strace import Syscall
 from screenpop.call import Call
-from screenpop.doorbell import Doorbell
-from screenpop.outbox import Outbox
+from screenpop.spool.outbox import Outbox
+from screenpop.spool.trigger import Doorbell
 
 EVERY_ONE = os.environ.get("SCREEN_POP_KILL") == "all"
 pytestmark = pytest.mark.timeout(7200 if EVERY_ONE else 900)

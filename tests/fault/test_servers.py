@@ -19,10 +19,10 @@ from parts.prosody import Prosody
 from parts.recipient import Received, Recipient
 from parts.scripted import ScriptedServer
 from parts.server import Server
-from screenpop import session
 from screenpop.call import Call
-from screenpop.doorbell import Doorbell
-from screenpop.sender import Sender
+from screenpop.sender.loop import Sender
+from screenpop.spool.trigger import Doorbell
+from screenpop.xmpp import session
 
 WAITING = {"SCREEN_POP_WAIT": "30"}
 
@@ -169,7 +169,7 @@ def test_a_domain_that_nobody_reaches_comes_back_after_all(
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "STEP_DEADLINE", 0.3)
-    monkeypatch.setattr("screenpop.tcp.ADDRESS_DEADLINE", 0.3)
+    monkeypatch.setattr("screenpop.xmpp.tcp.ADDRESS_DEADLINE", 0.3)
 
 
 @pytest.mark.parametrize("step", [step for step in scripted.STEPS if step != "session"])

@@ -21,7 +21,7 @@ from parts.recipient import Recipient
 from parts.server import Server
 from parts.waiting import eventually
 from screenpop.config import Config, load
-from screenpop.outbox import Outbox
+from screenpop.spool.outbox import Outbox
 
 CHECKOUT = Path(__file__).parents[2]
 SCRIPT = CHECKOUT / "screen_pop.py"

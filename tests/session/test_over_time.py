@@ -13,11 +13,11 @@ from parts import scripted
 from parts.certificates import Authority, Certificate
 from parts.pbx import DOMAIN, Pbx
 from parts.scripted import ScriptedServer
-from screenpop import session
 from screenpop.call import Call
-from screenpop.session import Session
-from screenpop.stanza import pop
-from screenpop.trouble import Trouble
+from screenpop.xmpp import session
+from screenpop.xmpp.errors import SessionError
+from screenpop.xmpp.session import Session
+from screenpop.xmpp.stanza import pop
 
 WAITING = {"SCREEN_POP_WAIT": "20"}
 
@@ -28,7 +28,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         monkeypatch.setattr(session, "uptime", lambda: self.now)
-        monkeypatch.setattr("screenpop.stream.uptime", lambda: self.now)
+        monkeypatch.setattr("screenpop.xmpp.stream.uptime", lambda: self.now)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_dead_peer_is_noticed_within_half_a_minute(certificate: Certificate, t
         one = signed_in(server, certificate, tmp_path)
         clock.now += session.KEEP_ALIVE
         clock.now += one.keep_alive()
-        with pytest.raises(Trouble, match="session: nothing from the server for 25 s"):
+        with pytest.raises(SessionError, match="session: nothing from the server for 25 s"):
             one.keep_alive()
         one.close()
 
@@ -94,7 +94,7 @@ def test_a_machine_that_was_suspended_trusts_no_session_of_before(
 ) -> None:
     one = signed_in(server, certificate, tmp_path)
     clock.now += 3600
-    with pytest.raises(Trouble, match="nothing from the server for 3600 s"):
+    with pytest.raises(SessionError, match="nothing from the server for 3600 s"):
         one.keep_alive()
     one.close()
 
@@ -133,7 +133,7 @@ def test_a_sign_in_that_is_redirected_ends_at_the_other_host(
 def test_a_host_that_redirects_to_itself_is_left_in_the_end(certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate) as server:
         server.faults = {"features": elsewhere(server)}
-        with pytest.raises(Trouble, match="the server says see-other-host"):
+        with pytest.raises(SessionError, match="the server says see-other-host"):
             signed_in(server, certificate, tmp_path)
         assert server.connections == session.REDIRECTIONS + 1
 
@@ -141,7 +141,7 @@ def test_a_host_that_redirects_to_itself_is_left_in_the_end(certificate: Certifi
 @pytest.mark.parametrize("host", ["", "nowhere at all", "host:99999999", "127.0.0.1:1", "[::1"])
 def test_a_redirection_to_nowhere_is_trouble(host: str, certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={"features": scripted.stream_error("see-other-host", host)}) as server:
-        with pytest.raises(Trouble):
+        with pytest.raises(SessionError):
             signed_in(server, certificate, tmp_path)
 
 
@@ -150,7 +150,7 @@ def test_the_certificate_is_still_verified_for_our_domain(
 ) -> None:
     other = authority.issue(tmp_path, "elsewhere.test")
     with ScriptedServer(other) as second, ScriptedServer(certificate, faults={"features": elsewhere(second)}) as first:
-        with pytest.raises(Trouble, match=f"certificate of .* is not for {DOMAIN}"):
+        with pytest.raises(SessionError, match=f"certificate of .* is not for {DOMAIN}"):
             signed_in(first, certificate, tmp_path)
         assert b"<auth" not in second.received_tls
 

@@ -15,11 +15,11 @@ from parts.pbx import DOMAIN, Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
 from parts.scripted import ScriptedServer
-from screenpop import session
 from screenpop.call import Call
-from screenpop.session import Session
-from screenpop.stanza import pop
-from screenpop.trouble import Trouble
+from screenpop.xmpp import session
+from screenpop.xmpp.errors import SessionError
+from screenpop.xmpp.session import Session
+from screenpop.xmpp.stanza import pop
 
 PASSWORD = b"pbx's secret"
 
@@ -78,7 +78,7 @@ def test_a_message_to_nobody_comes_back_before_the_confirmation(server: Any, tmp
 
 
 def test_a_wrong_password(server: Any, tmp_path: Path) -> None:
-    with pytest.raises(Trouble, match=r"sign-in: pbx@.*doesn't know this name and password; check.* password"):
+    with pytest.raises(SessionError, match=r"sign-in: pbx@.*doesn't know this name and password; check.* password"):
         Told(Pbx(tmp_path, server, server.ca_file, password="wrong"))
 
 
@@ -99,7 +99,7 @@ def test_direct_tls(
         pbx.server = f"{server.host}:{server.direct_tls_port}"
         pbx.configure()
         # 5223 and 443, which stand for direct TLS, are not free for a test
-        monkeypatch.setattr("screenpop.hosts.DIRECT_TLS_PORTS", (server.direct_tls_port,))
+        monkeypatch.setattr("screenpop.xmpp.resolver.DIRECT_TLS_PORTS", (server.direct_tls_port,))
         with Told(pbx) as told:
             assert "direct TLS" in told.steps["connection"]
             told.session.confirm()
@@ -130,8 +130,8 @@ def test_a_certificate_that_does_not_hold_gets_no_credential(
     ca_file = authority.ca_file if trusted else Authority(tmp_path / "other").ca_file
     with ScriptedServer(certificate, direct_tls=direct_tls) as server:
         if direct_tls:
-            monkeypatch.setattr("screenpop.hosts.DIRECT_TLS_PORTS", (server.port,))
-        with pytest.raises(Trouble, match=f"certificate of .* {reason}"):
+            monkeypatch.setattr("screenpop.xmpp.resolver.DIRECT_TLS_PORTS", (server.port,))
+        with pytest.raises(SessionError, match=f"certificate of .* {reason}"):
             Told(Pbx(tmp_path, server, ca_file))
         assert server.connections == 1
         assert_no_credential(server)
@@ -148,7 +148,7 @@ def assert_no_credential(server: ScriptedServer) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Silence is noticed at once."""
     monkeypatch.setattr(session, "STEP_DEADLINE", 0.3)
-    monkeypatch.setattr("screenpop.tcp.ADDRESS_DEADLINE", 0.3)
+    monkeypatch.setattr("screenpop.xmpp.tcp.ADDRESS_DEADLINE", 0.3)
 
 
 STEPS = [
@@ -171,14 +171,14 @@ STEPS = [
 @pytest.mark.usefixtures("impatient")
 def test_a_server_that_says_nothing_any_more(step: str, certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={step: scripted.silent}) as server:
-        with pytest.raises(Trouble, match=r"doesn't answer|no answer"):
+        with pytest.raises(SessionError, match=r"doesn't answer|no answer"):
             Told(Pbx(tmp_path, server, certificate.ca_file))
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_server_that_closes(step: str, certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={step: scripted.close}) as server:
-        with pytest.raises(Trouble, match=r"closed the connection|EOF|[Rr]eset|[Bb]roken"):
+        with pytest.raises(SessionError, match=r"closed the connection|EOF|[Rr]eset|[Bb]roken"):
             Told(Pbx(tmp_path, server, certificate.ca_file))
 
 
@@ -193,7 +193,7 @@ def test_a_server_that_closes(step: str, certificate: Certificate, tmp_path: Pat
 )
 def test_what_is_no_stream(fault: scripted.Fault, reason: str, certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={"stream": fault}) as server:
-        with pytest.raises(Trouble, match=f"stream: .*{reason}"):
+        with pytest.raises(SessionError, match=f"stream: .*{reason}"):
             Told(Pbx(tmp_path, server, certificate.ca_file))
         assert_no_credential(server)
 
@@ -202,20 +202,20 @@ def test_what_is_no_stream(fault: scripted.Fault, reason: str, certificate: Cert
 @pytest.mark.parametrize("step", ["features", "features-after-tls", "bind"])
 def test_a_stream_error(condition: str, step: str, certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={step: scripted.stream_error(condition)}) as server:
-        with pytest.raises(Trouble, match=f"the server says {condition}"):
+        with pytest.raises(SessionError, match=f"the server says {condition}"):
             Told(Pbx(tmp_path, server, certificate.ca_file))
 
 
 def test_a_stanza_without_an_end(certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={"features-after-tls": scripted.endless_stanza}) as server:
-        with pytest.raises(Trouble, match="a stanza without an end"):
+        with pytest.raises(SessionError, match="a stanza without an end"):
             Told(Pbx(tmp_path, server, certificate.ca_file))
 
 
 @pytest.mark.parametrize("before_tls", [(), ("PLAIN", "SCRAM-SHA-1")])
 def test_no_tls_no_credential(before_tls: tuple[str, ...], tmp_path: Path, authority: Authority) -> None:
     with ScriptedServer(None, mechanisms_before_tls=before_tls) as server:
-        with pytest.raises(Trouble, match=r"TLS: .* offers no TLS; TLS must be switched on"):
+        with pytest.raises(SessionError, match=r"TLS: .* offers no TLS; TLS must be switched on"):
             Told(Pbx(tmp_path, server, authority.ca_file))
         assert_no_credential(server)
 
@@ -223,7 +223,7 @@ def test_no_tls_no_credential(before_tls: tuple[str, ...], tmp_path: Path, autho
 @pytest.mark.parametrize("offered", [["DIGEST-MD5"], ["CRAM-MD5", "ANONYMOUS"], []])
 def test_never_with_another_mechanism(offered: list[str], certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, mechanisms=offered) as server:
-        with pytest.raises(Trouble, match="neither SCRAM nor PLAIN"):
+        with pytest.raises(SessionError, match="neither SCRAM nor PLAIN"):
             Told(Pbx(tmp_path, server, certificate.ca_file))
         assert_no_credential(server)
         assert b"jabber:iq:auth" not in server.received_tls  # XEP-0078
@@ -234,7 +234,7 @@ def test_a_server_that_does_not_know_the_password(
     proof: scripted.Fault, certificate: Certificate, tmp_path: Path
 ) -> None:
     with ScriptedServer(certificate, faults={"success": proof}) as server:
-        with pytest.raises(Trouble, match="the server's part of SCRAM-SHA-1 is wrong"):
+        with pytest.raises(SessionError, match="the server's part of SCRAM-SHA-1 is wrong"):
             Told(Pbx(tmp_path, server, certificate.ca_file))
 
 
@@ -276,13 +276,13 @@ def test_the_best_mechanism_bound_to_the_channel_where_the_server_can(
 )
 def test_a_sign_in_that_is_refused(condition: str, reason: str, certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={"success": scripted.sasl_failure(condition)}) as server:
-        with pytest.raises(Trouble, match=f"sign-in: .*{reason}"):
+        with pytest.raises(SessionError, match=f"sign-in: .*{reason}"):
             Told(Pbx(tmp_path, server, certificate.ca_file))
 
 
 def test_binding_that_is_refused(certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={"bind": scripted.stanza_error("cancel", "not-allowed")}) as server:
-        with pytest.raises(Trouble, match="bind: the server says not-allowed"):
+        with pytest.raises(SessionError, match="bind: the server says not-allowed"):
             Told(Pbx(tmp_path, server, certificate.ca_file))
 
 
@@ -319,8 +319,9 @@ def test_a_server_without_ping_confirms_all_the_same(certificate: Certificate, t
 @pytest.mark.usefixtures("impatient")
 def test_no_confirmation_no_delivery(certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={"ping": scripted.silent}) as server:
-        with Told(Pbx(tmp_path, server, certificate.ca_file)) as told, pytest.raises(Trouble, match="doesn't answer"):
-            told.session.confirm()
+        with Told(Pbx(tmp_path, server, certificate.ca_file)) as told:
+            with pytest.raises(SessionError, match="doesn't answer"):
+                told.session.confirm()
 
 
 def test_the_next_host_is_tried(certificate: Certificate, prosody: Prosody, tmp_path: Path) -> None:
@@ -340,7 +341,7 @@ def test_all_hosts_are_named_when_none_works(tmp_path: Path, authority: Authorit
     pbx = Pbx(tmp_path, Nowhere, authority.ca_file)
     pbx.server = "127.0.0.1:1 [::1]:2"
     pbx.configure()
-    with pytest.raises(Trouble, match=r"connection: 127.0.0.1:1 .*refused.* \| \[::1\]:2 .*; is the server up"):
+    with pytest.raises(SessionError, match=r"connection: 127.0.0.1:1 .*refused.* \| \[::1\]:2 .*; is the server up"):
         Told(pbx)
 
 
@@ -348,7 +349,7 @@ def test_an_unknown_host(tmp_path: Path, authority: Authority) -> None:
     class Nowhere:
         host, port = "no-such-host.invalid", 5222
 
-    with pytest.raises(Trouble, match=r"DNS: no-such-host.invalid: .*check .xmpp. jid and server"):
+    with pytest.raises(SessionError, match=r"DNS: no-such-host.invalid: .*check .xmpp. jid and server"):
         Told(Pbx(tmp_path, Nowhere, authority.ca_file))
 
 

@@ -12,10 +12,10 @@ from parts.certificates import Certificate
 from parts.nameserver import Nameserver
 from parts.pbx import DOMAIN, Pbx
 from parts.scripted import ScriptedServer
-from screenpop import hosts
-from screenpop.hosts import Host
-from screenpop.session import Session
-from screenpop.trouble import Trouble
+from screenpop.xmpp import resolver
+from screenpop.xmpp.errors import SessionError
+from screenpop.xmpp.resolver import Host
+from screenpop.xmpp.session import Session
 
 DIRECT, STARTTLS = f"_xmpps-client._tcp.{DOMAIN}", f"_xmpp-client._tcp.{DOMAIN}"
 
@@ -34,7 +34,7 @@ def test_both_kinds_of_record_by_priority(nameserver: Nameserver) -> None:
         (STARTTLS, "SRV"): [f"20 0 5222 c.{DOMAIN}.", f"5 0 5222 a.{DOMAIN}."],
         (DIRECT, "SRV"): [f"10 0 443 b.{DOMAIN}."],
     }
-    assert hosts.find(DOMAIN, ()) == [
+    assert resolver.find(DOMAIN, ()) == [
         Host(f"a.{DOMAIN}", 5222, False),
         Host(f"b.{DOMAIN}", 443, True),
         Host(f"c.{DOMAIN}", 5222, False),
@@ -45,19 +45,19 @@ def test_both_kinds_of_record_by_priority(nameserver: Nameserver) -> None:
 def test_without_records_the_domain_itself(
     nameserver: Nameserver, fault: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hosts, "DNS_DEADLINE", 0.4)
+    monkeypatch.setattr(resolver, "DNS_DEADLINE", 0.4)
     nameserver.fault = fault
-    assert hosts.find(DOMAIN, ()) == [Host(DOMAIN, 5222, False)]
+    assert resolver.find(DOMAIN, ()) == [Host(DOMAIN, 5222, False)]
 
 
 def test_a_domain_that_says_it_has_no_service_is_not_tried(nameserver: Nameserver) -> None:
     nameserver.records = {(STARTTLS, "SRV"): ["0 0 0 ."]}
-    with pytest.raises(Trouble, match="says that it has no XMPP service"):
-        hosts.find(DOMAIN, ())
+    with pytest.raises(SessionError, match="says that it has no XMPP service"):
+        resolver.find(DOMAIN, ())
 
 
 def test_the_configured_server_needs_no_dns(nameserver: Nameserver) -> None:
-    assert hosts.find(DOMAIN, (("a.test", 5222), ("b.test", 5223))) == [
+    assert resolver.find(DOMAIN, (("a.test", 5222), ("b.test", 5223))) == [
         Host("a.test", 5222, False),
         Host("b.test", 5223, True),
     ]

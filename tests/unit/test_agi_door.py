@@ -23,12 +23,13 @@ from hypothesis import strategies as st
 from fake_agi import Channel, Result
 from parts.agi_commands import parse_args
 from parts.waiting import eventually
-from screenpop import doorbell
-from screenpop import outbox as outbox_module
-from screenpop.call import Call, clean
-from screenpop.doorbell import Doorbell
+from screenpop.call import Call
 from screenpop.doors import agi
-from screenpop.outbox import Outbox
+from screenpop.spool import outbox as outbox_module
+from screenpop.spool import trigger
+from screenpop.spool.outbox import Outbox
+from screenpop.spool.trigger import Doorbell
+from screenpop.text import clean
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "screen_pop.py")
@@ -579,7 +580,7 @@ def test_a_spare_outbox_that_may_be_somebody_elses_is_not_used(
 
 def test_a_call_that_can_be_written_nowhere_has_failed(no_outbox: Outbox, tmp_path: Path) -> None:
     script = (
-        f"import sys; sys.path.insert(0, {str(ROOT / 'lib')!r}); from screenpop import outbox\n"
+        f"import sys; sys.path.insert(0, {str(ROOT / 'lib')!r}); from screenpop.spool import outbox\n"
         f"outbox.MEMORY = {str(tmp_path / 'file')!r}; from screenpop.doors import agi; agi.main()"
     )
     result = Channel(callerid="1").run([sys.executable, "-c", script], env=environment(no_outbox))
@@ -594,7 +595,7 @@ def test_a_call_waits_in_the_outbox_if_no_sender_can_be_started(
     def start(*_: object) -> int:
         raise OSError("no more processes")
 
-    monkeypatch.setattr(doorbell, "start_sender", start)
+    monkeypatch.setattr(trigger, "start_sender", start)
     outbox = Outbox(str(tmp_path))
     call = Call.new(number="1")
     outbox.put(call)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from screenpop.call import Call, clean
+from screenpop.call import Call
+from screenpop.text import clean
 
 ANYTHING = st.one_of(st.binary(max_size=300), st.text(st.characters(), max_size=300))  # characters(): surrogates, too
 

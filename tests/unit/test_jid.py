@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from screenpop import jid
-from screenpop.call import clean
+from screenpop.text import clean
+from screenpop.xmpp import jid
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from screenpop.call import Call
-from screenpop.message import DEFAULT, text
+from screenpop.pop.message import DEFAULT, text
 
 BEGAN = time.mktime((2026, 1, 2, 12, 4, 0, 0, 0, -1))  # local time, as the pop shows it
 

@@ -19,13 +19,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from screenpop import delivery, log, outbox
+from screenpop import log
 from screenpop.call import Call
-from screenpop.doorbell import Doorbell
-from screenpop.outbox import Outbox
-from screenpop.sender import Sender
-from screenpop.stanza import stanza_id
-from screenpop.trouble import Trouble
+from screenpop.sender import delivery
+from screenpop.sender.loop import Sender
+from screenpop.spool import outbox
+from screenpop.spool.outbox import Outbox
+from screenpop.spool.trigger import Doorbell
+from screenpop.xmpp.errors import SessionError
+from screenpop.xmpp.stanza import stanza_id
 
 PEOPLE = [f"{name}@example.org" for name in ("alice", "bob", "carol")]
 CHANGES = ("open", "write", "rename", "unlink")
@@ -72,9 +74,9 @@ class Server:
         self.has_disturbed = False  # so that something may have to be sent again
         self.late: list[tuple[str, str, str]] = []  # what comes back with the next confirmation: id, recipient, type
 
-    def trouble(self, what: str) -> Trouble:
+    def trouble(self, what: str) -> SessionError:
         self.has_disturbed = True
-        return Trouble("session", what, "look into its log")
+        return SessionError("session", what, "look into its log")
 
     def __call__(self, config: Any, resource: str, on_step: Any, on_error: Any, *_: Any) -> PlayedSession:
         if self.is_down:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from screenpop.answer import Answers
 from screenpop.call import Call
-from screenpop.outbox import Broken, Outbox, path_from_environment
+from screenpop.spool.outbox import Broken, Outbox, path_from_environment
+from screenpop.spool.replies import Answers
 
 
 def calls(path: Path) -> list[str]:
@@ -399,7 +399,7 @@ def test_what_a_sender_says_of_itself_is_read_back_or_is_nothing(tmp_path: Path,
 
 
 def test_every_outbox_has_a_spare_one_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("screenpop.outbox.MEMORY", str(tmp_path / "memory"))
+    monkeypatch.setattr("screenpop.spool.outbox.MEMORY", str(tmp_path / "memory"))
     (tmp_path / "memory").mkdir()
     outbox = Outbox("/var/spool/asterisk/screen_pop")
     assert outbox.spare_path == f"{tmp_path}/memory/screen_pop-{os.geteuid()}-var-spool-asterisk-screen_pop"

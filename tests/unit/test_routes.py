@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from screenpop.call import Call
-from screenpop.routes import recipients
+from screenpop.pop.routes import recipients
 
 CONFIGURED = ("alice@example.org", "bob@example.org")
 

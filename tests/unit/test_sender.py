@@ -15,15 +15,17 @@ from typing import Any
 
 import pytest
 
-from screenpop import delivery, doorbell, message, process, sender
-from screenpop.answer import Answers
 from screenpop.call import Call
 from screenpop.config import Config
-from screenpop.doorbell import FLUSH, Doorbell, ring
-from screenpop.outbox import Outbox
-from screenpop.sender import Sender
-from screenpop.stanza import stanza_id
-from screenpop.trouble import Trouble
+from screenpop.pop import message
+from screenpop.sender import delivery, loop, process
+from screenpop.sender.loop import Sender
+from screenpop.spool import trigger
+from screenpop.spool.outbox import Outbox
+from screenpop.spool.replies import Answers
+from screenpop.spool.trigger import FLUSH, Doorbell, ring
+from screenpop.xmpp.errors import SessionError
+from screenpop.xmpp.stanza import stanza_id
 
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.org", "carol@example.net"
 
@@ -37,7 +39,7 @@ class Server:
         self.sessions: list[PlayedSession] = []
         self.taken: list[Any] = []  # stanzas
         self.bounces: dict[str, tuple[str, str]] = {}  # recipient: type and reason, as long as it is in here
-        self.trouble: Trouble | None = None
+        self.trouble: SessionError | None = None
         self.trouble_at = "sign-in"
 
     def __call__(
@@ -175,8 +177,8 @@ def box(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iter
         os.close(session.writes)
 
 
-def unreachable(step: str = "connection") -> Trouble:
-    return Trouble(step, "xmpp.example.org:5222: Connection refused", "is the server up?")
+def unreachable(step: str = "connection") -> SessionError:
+    return SessionError(step, "xmpp.example.org:5222: Connection refused", "is the server up?")
 
 
 # One attempt
@@ -202,7 +204,7 @@ def test_calls_go_in_their_order_over_one_session_with_the_resource_of_the_outbo
     assert [resource for _, resource in box.server.sign_ins] == [box.outbox.resource()]
 
 
-@pytest.mark.parametrize("bound", [(sender, "BATCH"), (delivery, "UNCONFIRMED")], ids=lambda bound: bound[1])
+@pytest.mark.parametrize("bound", [(loop, "BATCH"), (delivery, "UNCONFIRMED")], ids=lambda bound: bound[1])
 def test_more_messages_than_go_together_are_all_sent(box: Box, monkeypatch: pytest.MonkeyPatch, bound: Any) -> None:
     module, name = bound
     monkeypatch.setattr(module, name, 3)
@@ -291,7 +293,7 @@ def test_as_many_go_together_as_are_confirmed_in_good_time(
     monkeypatch.setattr(PlayedSession, "confirm", confirm_late)
     for number in range(200):
         box.queue(str(number))
-    monkeypatch.setattr(sender, "BATCH", 200)
+    monkeypatch.setattr(loop, "BATCH", 200)
     box.attempt()
     assert together[: len(expected)] == expected
     assert len(box.server.taken) == 200
@@ -419,7 +421,7 @@ def test_a_call_that_somebody_took_away_is_passed_over(box: Box) -> None:
     assert box.server.texts() == ["2"]
 
 
-# Trouble
+# SessionError
 
 
 @pytest.mark.parametrize("step", ["sign-in", "send", "confirm"])
@@ -479,7 +481,7 @@ class Clock(SimpleNamespace):
 def test_the_pause_between_attempts_grows_to_a_minute_and_begins_anew_after_success(
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender, "time", Clock())
+    monkeypatch.setattr(loop, "time", Clock())
     monkeypatch.setattr(random, "uniform", lambda least, most: 1.0)
     box.server.trouble = unreachable()
     box.queue("1")
@@ -499,7 +501,7 @@ def test_the_pause_between_attempts_grows_to_a_minute_and_begins_anew_after_succ
 
 def test_pauses_differ_from_box_to_box(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that comes back isn't met by all of them at once."""
-    monkeypatch.setattr(sender, "time", Clock())
+    monkeypatch.setattr(loop, "time", Clock())
     box.server.trouble = unreachable()
     box.queue("1")
     pauses = set()
@@ -518,12 +520,12 @@ def test_the_doorbell_ends_the_pause(box: Box) -> None:
     ring(box.outbox.path)
     box.sender._wait(60)
     # but no more than one attempt a second: a caller must not make us an attacker of the server
-    assert box.sender.next_attempt <= box.sender.last_attempt + sender.FIRST_PAUSE
-    assert box.sender.pause == sender.FIRST_PAUSE
+    assert box.sender.next_attempt <= box.sender.last_attempt + loop.FIRST_PAUSE
+    assert box.sender.pause == loop.FIRST_PAUSE
     box.sender.next_attempt = box.sender.last_attempt + 30
     ring(box.outbox.path)
     box.sender._wait(60)
-    assert box.sender.next_attempt == box.sender.last_attempt + sender.FIRST_PAUSE
+    assert box.sender.next_attempt == box.sender.last_attempt + loop.FIRST_PAUSE
     assert not select.select([box.bell], [], [], 0)[0]
 
 
@@ -680,7 +682,7 @@ def test_a_domain_that_gives_everything_back_is_tried_ever_more_rarely_and_given
     box: Box, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(random, "uniform", lambda least, most: 1.0)
-    monkeypatch.setattr(sender, "time", clock := Clock())
+    monkeypatch.setattr(loop, "time", clock := Clock())
     box.configure(more="give_up_after = 100")
     call = box.queue("1")
     pauses: list[int] = []
@@ -915,7 +917,7 @@ def test_it_stays_as_long_as_a_call_waits(box: Box, monkeypatch: pytest.MonkeyPa
 
 def test_it_stays_for_the_configured_time_after_the_last_call(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(sender, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     waits: list[float] = []
 
     def wait(seconds: float) -> None:
@@ -970,7 +972,7 @@ def test_without_file_descriptors_it_stays_and_goes_on_when_there_are_some(
     monkeypatch.setattr(box.sender, "_wait", wait)
     box.sender.run()
     assert box.server.texts() == ["1"]
-    assert len(waits) == 3 and min(waits) >= sender.FIRST_PAUSE
+    assert len(waits) == 3 and min(waits) >= loop.FIRST_PAUSE
     assert box.log()[0] == "not sent yet, all waiting: [Errno 24] Too many open files"
 
 
@@ -986,8 +988,8 @@ def test_what_killed_doors_have_left_is_tidied_up(box: Box) -> None:
 
 def test_calls_that_were_left_in_memory_get_a_sender(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     rung: list[str] = []
-    monkeypatch.setattr("screenpop.outbox.MEMORY", str(tmp_path))
-    monkeypatch.setattr(doorbell, "ring", rung.append)
+    monkeypatch.setattr("screenpop.spool.outbox.MEMORY", str(tmp_path))
+    monkeypatch.setattr(trigger, "ring", rung.append)
     spare = box.outbox.spare()
     box.sender._tidy()
     assert rung == []
@@ -1144,7 +1146,7 @@ def test_folders_that_were_removed_are_made_again(box: Box) -> None:
 def test_it_tidies_up_once_an_hour(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     tidied: list[float] = []
     clock = Clock()
-    monkeypatch.setattr(sender, "time", clock)
+    monkeypatch.setattr(loop, "time", clock)
     monkeypatch.setattr(box.outbox, "tidy", lambda: tidied.append(clock.now))
     for _ in range(9):
         box.sender._tidy()

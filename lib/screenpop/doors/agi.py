@@ -11,10 +11,11 @@ import select
 import sys
 import time
 
-from .. import doorbell
-from ..answer import Answers
-from ..call import EVENTS, Call, clean
-from ..outbox import Outbox, path_from_environment
+from ..call import EVENTS, Call
+from ..spool import trigger
+from ..spool.outbox import Outbox, path_from_environment
+from ..spool.replies import Answers
+from ..text import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -223,7 +224,7 @@ def queue(outbox: Outbox, call: Call) -> tuple[Outbox | None, str]:
 def ring_and_wait(agi: AGI, outbox: Outbox, call: Call) -> tuple[str, str]:
     """See that a sender is up, and wait for it if the dialplan wants that. Returns the status, and what is wrong."""
     try:
-        doorbell.ring(outbox.path)
+        trigger.ring(outbox.path)
     except OSError as error:
         return "QUEUED", f"no sender can be started ({error}): the call waits in {outbox.path}"
     try:  # the call is queued: what fails from here on changes nothing of that

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from . import doorbell
-from .call import clean, uptime
-from .outbox import Outbox
+from ..call import uptime
+from ..spool import trigger
+from ..spool.outbox import Outbox
+from ..text import clean
 
 LOOK = 0.05  # seconds
 PATIENCE = 60.0  # seconds without anything being sent
@@ -30,13 +31,13 @@ def _flush(outbox: Outbox) -> int:
         print(f"nothing waits in {outbox.path}")
         return 0
     began = uptime()
-    doorbell.ring(outbox.path, doorbell.FLUSH)
+    trigger.ring(outbox.path, trigger.FLUSH)
     left, progress = names, began
     # Until all are gone, or an attempt is over that began after the ring, or the sender has ended.
     while (
         left
         and _attempted(outbox) < began
-        and doorbell.is_heard(outbox.path)
+        and trigger.is_heard(outbox.path)
         and uptime() - progress < PATIENCE  # on a full disk the sender can't say how it is
     ):
         time.sleep(LOOK)

@@ -6,7 +6,7 @@ import hashlib
 import time
 from typing import Any
 
-from .call import Call
+from ..call import Call
 from .xmpppy import protocol
 
 NS_DELAY = "urn:xmpp:delay"  # XEP-0203

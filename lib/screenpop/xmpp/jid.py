@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import NamedTuple
 
-from .call import clean
+from ..text import clean
 
 # RFC 7622 section 3.3.1 forbids these in a localpart.
 _LOCAL = re.compile("[^\\s\"&'/:<>@]{1,1023}")

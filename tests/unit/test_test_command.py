@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from screenpop import doorbell, trial
-from screenpop.outbox import Outbox
+from screenpop.commands import test
+from screenpop.spool import trigger
+from screenpop.spool.outbox import Outbox
 
 CONFIGURATION = "[xmpp]\njid = pbx@example.org\npassword = secret\n[pop]\nto = alice@example.org\n"
 DELIVERED = {"status": "DELIVERED"}
@@ -34,8 +35,8 @@ def run(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, *said: dict[str, Any]) 
         for answer in said:
             outbox.tell(outbox.read(name), **answer)
 
-    monkeypatch.setattr(doorbell, "ring", lambda path: threading.Thread(target=play, args=(path,)).start())
-    return trial.run(outbox.path, "+1 555", "Bob")
+    monkeypatch.setattr(trigger, "ring", lambda path: threading.Thread(target=play, args=(path,)).start())
+    return test.run(outbox.path, "+1 555", "Bob")
 
 
 @pytest.mark.parametrize("said", [(DELIVERED, RECEIPT), (RECEIPT, DELIVERED)], ids=["server first", "client first"])
@@ -54,7 +55,7 @@ def test_delivered_and_confirmed_by_the_client(
 def test_a_client_that_says_nothing(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(trial, "RECEIPT_PATIENCE", 0.0)
+    monkeypatch.setattr(test, "RECEIPT_PATIENCE", 0.0)
     assert run(outbox, monkeypatch, DELIVERED) == 0
     assert "no receipt" in capsys.readouterr().out
 
@@ -80,7 +81,7 @@ def test_what_keeps_it_is_said_at_once(
 def test_a_sender_that_says_nothing(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(trial, "PATIENCE", 0.0)
+    monkeypatch.setattr(test, "PATIENCE", 0.0)
     assert run(outbox, monkeypatch) == 1
     assert "PROBLEM  the sender says nothing" in capsys.readouterr().out
     assert list(Path(outbox.path, "tmp").iterdir()) == []  # nobody waits any more

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 
-from .call import Call, clean
+from ..call import Call
+from ..text import clean
 
 DEFAULT = "{event} from {caller} to {extension}"
 PLACEHOLDER = re.compile(r"\{(\w*)\}")

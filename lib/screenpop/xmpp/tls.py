@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .hosts import Host
-from .trouble import Trouble
+from .errors import SessionError
+from .resolver import Host
 from .xmpppy import protocol, transports
 
 # OpenSSL's verification results (x509_vfy.h)
@@ -25,11 +25,12 @@ class TLS(transports.TLS):  # type: ignore[misc] # xmpppy looks its plug-ins up 
 
 
 def context(ca_file: Path | None, direct_tls: bool) -> ssl.SSLContext:
-    """The system's CAs, or the configured one. Raises Trouble."""
+    """The system's CAs, or the configured one. Raises SessionError."""
     try:
         made = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise Trouble("certificate", f"{ca_file} holds no CA certificate", "[xmpp] ca_file needs a PEM file") from error
+        what = f"{ca_file} holds no CA certificate"
+        raise SessionError("certificate", what, "[xmpp] ca_file needs a PEM file") from error
     if ca_file:  # Python 3.13 asks of each CA what those made by hand rarely have (RFC 5280, key identifiers)
         made.verify_flags &= ~ssl.VERIFY_X509_STRICT
     made.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -38,10 +39,11 @@ def context(ca_file: Path | None, direct_tls: bool) -> ssl.SSLContext:
     return made
 
 
-def trouble(error: OSError | ValueError, host: Host, domain: str) -> Trouble:
+def trouble(error: OSError | ValueError, host: Host, domain: str) -> SessionError:
     """What a failed handshake means."""
     if not isinstance(error, ssl.SSLCertVerificationError):
-        return Trouble("TLS", f"{host}: {_plain(error)}", "is that an XMPP server, and does it speak TLS 1.2 or later?")
+        advice = "is that an XMPP server, and does it speak TLS 1.2 or later?"
+        return SessionError("TLS", f"{host}: {_plain(error)}", advice)
     if error.verify_code == _EXPIRED:
         what, advice = "has expired", "renew it on the server"
     elif error.verify_code == _NOT_YET_VALID:
@@ -51,7 +53,7 @@ def trouble(error: OSError | ValueError, host: Host, domain: str) -> Trouble:
     else:
         what = f"can't be trusted: {error.verify_message}"
         advice = "[xmpp] ca_file should be the CA that has signed it, if that isn't one of the system's"
-    return Trouble("certificate", f"the certificate of {host} {what}", advice)
+    return SessionError("certificate", f"the certificate of {host} {what}", advice)
 
 
 def described(secured: ssl.SSLSocket) -> str:

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from screenpop import doorbell
-from screenpop.doorbell import CALL, Doorbell, ring
-from screenpop.outbox import Outbox
+from screenpop.spool import trigger
+from screenpop.spool.outbox import Outbox
+from screenpop.spool.trigger import CALL, Doorbell, ring
 
 
 class Starter:
@@ -40,7 +40,7 @@ class Starter:
 @pytest.fixture
 def starter(monkeypatch: pytest.MonkeyPatch) -> Iterator[Starter]:
     starter = Starter()
-    monkeypatch.setattr(doorbell, "start_sender", starter)
+    monkeypatch.setattr(trigger, "start_sender", starter)
     yield starter
     starter.leave()
 
@@ -103,13 +103,13 @@ def test_the_next_ring_after_a_sender_has_left_starts_another(outbox: str, start
 
 def test_the_sender_that_is_started_has_the_lock_and_hears_the_next_ring(outbox: str, starter: Starter) -> None:
     ring(outbox)
-    assert doorbell._lock(outbox) is None
+    assert trigger._lock(outbox) is None
     sender = Doorbell(outbox, *starter.kept)
     assert not is_rung(sender)  # it looks into the outbox without it
     ring(outbox)
     assert is_rung(sender)
     starter.leave()
-    lock = doorbell._lock(outbox)
+    lock = trigger._lock(outbox)
     assert lock is not None
     os.close(lock)
 
@@ -127,10 +127,10 @@ def test_a_sender_that_cant_be_started_leaves_the_lock_to_the_next(
     def fail(*_: object, **__: object) -> int:
         raise OSError("no more processes")
 
-    monkeypatch.setattr(doorbell, "start_sender", fail)
+    monkeypatch.setattr(trigger, "start_sender", fail)
     with pytest.raises(OSError, match="no more processes"):
         ring(outbox)
-    lock = doorbell._lock(outbox)
+    lock = trigger._lock(outbox)
     assert lock is not None
     os.close(lock)
 
@@ -180,10 +180,10 @@ def test_a_ring_while_the_sender_leaves_starts_the_next_one_with_the_lock(
 ) -> None:
     sender = take(outbox)
     sender.close()
-    monkeypatch.setattr(doorbell, "time", Patience(3, lambda: os.close(sender.lock)))
+    monkeypatch.setattr(trigger, "time", Patience(3, lambda: os.close(sender.lock)))
     ring(outbox)
     assert [len(arguments) for arguments in starter.started] == [2]
-    assert doorbell._lock(outbox) is None
+    assert trigger._lock(outbox) is None
 
 
 def test_a_ring_while_the_sender_thinks_better_of_leaving_is_heard(
@@ -191,7 +191,7 @@ def test_a_ring_while_the_sender_thinks_better_of_leaving_is_heard(
 ) -> None:
     sender = take(outbox)
     sender.close()
-    monkeypatch.setattr(doorbell, "time", Patience(3, sender.reopen))
+    monkeypatch.setattr(trigger, "time", Patience(3, sender.reopen))
     ring(outbox)
     assert starter.started == []
     assert is_rung(sender)
@@ -203,7 +203,7 @@ def test_a_door_doesnt_wait_long_for_a_sender_that_takes_its_time_to_leave(
 ) -> None:
     sender = take(outbox)
     sender.close()
-    monkeypatch.setattr(doorbell, "time", Patience(0, None))
+    monkeypatch.setattr(trigger, "time", Patience(0, None))
     ring(outbox)
     assert starter.started == [()]  # it waits for the lock itself
     os.close(sender.lock)
@@ -211,27 +211,27 @@ def test_a_door_doesnt_wait_long_for_a_sender_that_takes_its_time_to_leave(
 
 def test_a_closed_doorbell_is_not_rung_but_the_lock_is_held(outbox: str) -> None:
     sender = take(outbox)
-    assert doorbell._press(outbox, CALL)
+    assert trigger._press(outbox, CALL)
     sender.close()
-    assert not doorbell._press(outbox, CALL)
-    assert doorbell._lock(outbox) is None
+    assert not trigger._press(outbox, CALL)
+    assert trigger._lock(outbox) is None
     sender.reopen()
-    assert doorbell._press(outbox, CALL)
+    assert trigger._press(outbox, CALL)
     leave(sender)
 
 
 def test_the_next_sender_waits_until_the_one_that_leaves_has_left(outbox: str, monkeypatch: pytest.MonkeyPatch) -> None:
     leaving = take(outbox)
     leaving.close()
-    monkeypatch.setattr(doorbell, "time", Patience(3, lambda: os.close(leaving.lock)))
+    monkeypatch.setattr(trigger, "time", Patience(3, lambda: os.close(leaving.lock)))
     sender = take(outbox)
-    assert doorbell._lock(outbox) is None
+    assert trigger._lock(outbox) is None
     leave(sender)
 
 
 def test_a_sender_too_many_rings_for_the_one_that_is_up(outbox: str, monkeypatch: pytest.MonkeyPatch) -> None:
     up = take(outbox)
-    monkeypatch.setattr(doorbell, "time", Patience(1, lambda: pytest.fail("it waits")))
+    monkeypatch.setattr(trigger, "time", Patience(1, lambda: pytest.fail("it waits")))
     assert Doorbell.take(outbox) is None
     assert is_rung(up)
     leave(up)
@@ -254,7 +254,7 @@ def test_a_sender_whose_files_were_removed_makes_them_again(outbox: str, starter
     assert sender.keep()
     ring(outbox)
     assert is_rung(sender)
-    assert doorbell._lock(outbox) is None
+    assert trigger._lock(outbox) is None
     assert starter.started == []
     leave(sender)
 
@@ -264,7 +264,7 @@ def test_a_file_in_the_place_of_its_doorbell_is_replaced(outbox: str) -> None:
     Path(outbox, "doorbell").unlink()
     Path(outbox, "doorbell").write_text("")
     assert sender.keep()
-    assert doorbell._press(outbox, CALL)
+    assert trigger._press(outbox, CALL)
     assert is_rung(sender)
     leave(sender)
 
@@ -299,9 +299,9 @@ def test_keeping_costs_no_descriptors(outbox: str) -> None:
 
 
 def test_who_is_heard_rings_nothing(outbox: str) -> None:
-    assert not doorbell.is_heard(outbox)
+    assert not trigger.is_heard(outbox)
     sender = take(outbox)
-    assert doorbell.is_heard(outbox)
+    assert trigger.is_heard(outbox)
     assert not is_rung(sender)
     leave(sender)
 
@@ -332,10 +332,10 @@ state = {
 
 def started(folder: Path, monkeypatch: pytest.MonkeyPatch, *kept: int) -> dict[str, Any]:
     """What a process sees that `start_sender` has started, and its process id as `child`."""
-    (folder / "screenpop").mkdir()
-    (folder / "screenpop" / "process.py").write_text(PROBE)
-    monkeypatch.setattr(doorbell, "__file__", str(folder / "screenpop" / "doorbell.py"))
-    child = doorbell.start_sender(str(folder / "told"), *kept)
+    (folder / "screenpop" / "sender").mkdir(parents=True)
+    (folder / "screenpop" / "sender" / "process.py").write_text(PROBE)
+    monkeypatch.setattr(trigger, "__file__", str(folder / "screenpop" / "spool" / "trigger.py"))
+    child = trigger.start_sender(str(folder / "told"), *kept)
     assert os.waitpid(child, 0)[1] == 0
     state: dict[str, Any] = json.loads((folder / "told").read_text())
     for descriptor in descriptors():

@@ -1,6 +1,6 @@
 """The sender: takes the calls out of the outbox and sends them, over one session for as many as come.
 
-Started by a door when a call comes and nobody answers the doorbell (doorbell.py), it stays for `linger` seconds after
+Started by a door when a call comes and nobody answers the doorbell (spool/trigger.py), it stays for `linger` seconds after
 the last call, and for as long as calls wait.
 """
 
@@ -12,13 +12,14 @@ import select
 import time
 from pathlib import Path
 
-from . import config, doorbell
-from .call import Call, uptime
+from .. import config
+from ..call import Call, uptime
+from ..log import Log
+from ..spool import trigger
+from ..spool.outbox import Broken, Outbox
+from ..spool.trigger import FLUSH, Doorbell
+from ..xmpp.errors import SessionError
 from .delivery import Delivery
-from .doorbell import FLUSH, Doorbell
-from .log import Log
-from .outbox import Broken, Outbox
-from .trouble import Trouble
 
 BATCH = 100  # calls that are read at a time
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0  # seconds between attempts
@@ -109,7 +110,7 @@ class Sender:
             self.outbox.tidy()
             for spare in self.outbox.and_spare()[1:]:
                 if spare.waiting():
-                    doorbell.ring(spare.path)
+                    trigger.ring(spare.path)
             self._forget_oldest()
         except OSError as error:
             self.log.write(f"not tidied up: {error}")
@@ -118,11 +119,11 @@ class Sender:
         """Returns the seconds until this is due again."""
         try:
             return self.delivery.session.keep_alive() if self.delivery.session else LOOK
-        except Trouble as trouble:
+        except SessionError as trouble:
             self._lost(trouble)
             return LOOK
 
-    def _lost(self, trouble: Trouble) -> None:
+    def _lost(self, trouble: SessionError) -> None:
         """Nothing was under way: the next call will begin a new session."""
         self.delivery.close()
         self.log.write(f"session ended: {trouble}")
@@ -164,7 +165,7 @@ class Sender:
             newest = self.log.last[-1:]
             try:
                 self.delivery.process()
-            except Trouble as trouble:
+            except SessionError as trouble:
                 self._lost(trouble)
             if self.log.last[-1:] != newest:  # something has come back
                 self._say()
@@ -219,7 +220,7 @@ class Sender:
         try:
             again.update(self.delivery.deliver(calls, self._read_config()))
             return ""
-        except (Trouble, config.ConfigError, OSError) as trouble:
+        except (SessionError, config.ConfigError, OSError) as trouble:
             self.delivery.close()
             return str(trouble)
         except Exception as error:  # a mistake of ours, which must hold up none but the call that it is made with

@@ -1,4 +1,4 @@
-"""xmpppy, imported without dnspython: it would take 40 ms for SRV records that hosts.py looks up only when needed."""
+"""xmpppy, imported without dnspython: it would take 40 ms for SRV records that resolver.py looks up only when needed."""
 
 import sys
 

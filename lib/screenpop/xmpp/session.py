@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from . import hosts, tls
-from .call import uptime
-from .config import Config
+from ..call import uptime
+from ..config import Config
+from . import resolver, tls
+from .errors import SeeOtherHost, SessionError
 from .sasl import SASL
 from .stanza import NS_RECEIPTS
 from .stream import Client, stanza_error
 from .tcp import TCPsocket
-from .trouble import SeeOtherHost, Trouble
 from .xmpppy import protocol
 
 STEP_DEADLINE = 10.0  # seconds for each step of the sign-in, and for the server's confirmation
@@ -37,7 +37,7 @@ OnReceipt = Callable[[str, str], None]
 
 
 class Session:
-    """A session with the server of `config.jid`, signed in when the constructor returns. It and all else raise Trouble.
+    """A session with the server of `config.jid`, signed in when the constructor returns. Methods raise SessionError.
 
     `on_step(step, detail)` is told of each step of the sign-in. After it, `on_error(stanza id, JID, type, reason)` of
     each message that comes back, now or later, and `on_receipt(stanza id, JID)` of each one that a client confirms.
@@ -55,21 +55,21 @@ class Session:
     ) -> None:
         self.config, self.on_step, self.on_error, self.on_receipt = config, on_step, on_error, on_receipt
         self.domain = config.jid.domain
-        found = [*hosts.elsewhere(elsewhere), *hosts.find(self.domain, config.servers)]
+        found = [*resolver.elsewhere(elsewhere), *resolver.find(self.domain, config.servers)]
         on_step("DNS", ", ".join(map(str, found)))
         for left in reversed(range(REDIRECTIONS + 1)):
             try:
                 self._sign_in(found, resource)
                 break
             except SeeOtherHost as redirection:
-                found = hosts.elsewhere(redirection.host)
+                found = resolver.elsewhere(redirection.host)
                 if not left or not found:
                     raise
         self.client.RegisterHandler("message", self._message)
         self.since = time.time()
         self.asked = 0.0  # by the uptime: when the server was last asked whether it is still there
 
-    def _sign_in(self, found: list[hosts.Host], resource: str) -> None:
+    def _sign_in(self, found: list[resolver.Host], resource: str) -> None:
         self.client = self._connect(found)
         try:
             self._authenticate()
@@ -78,7 +78,7 @@ class Session:
             self.client.Connection.disconnect()
             raise
 
-    def _connect(self, found: list[hosts.Host]) -> Client:
+    def _connect(self, found: list[resolver.Host]) -> Client:
         """A stream over verified TLS to the first host with which that works, or the trouble of all of them."""
         troubles = []
         for host in found:
@@ -87,7 +87,7 @@ class Session:
                 self._connect_to(client, host)
                 self.host = str(host)
                 return client
-            except Trouble as trouble:
+            except SessionError as trouble:
                 troubles.append(trouble)
                 if "Connection" in client.__dict__:
                     client.Connection.disconnect()
@@ -95,9 +95,9 @@ class Session:
                     raise
         if len(troubles) == 1:
             raise troubles[0]
-        raise Trouble(troubles[0].step, " | ".join(trouble.what for trouble in troubles), troubles[0].advice)
+        raise SessionError(troubles[0].step, " | ".join(trouble.what for trouble in troubles), troubles[0].advice)
 
-    def _connect_to(self, client: Client, host: hosts.Host) -> None:
+    def _connect_to(self, client: Client, host: resolver.Host) -> None:
         context = tls.context(self.config.ca_file, host.direct_tls)
         TCPsocket(host).PlugIn(client)
         self.on_step("connection", f"{host} at {client.Connection.peer()}")
@@ -106,12 +106,12 @@ class Session:
             client.start_stream()
             if not client.has_feature("starttls", protocol.NS_TLS):
                 advice = "TLS must be switched on at the server; no password is sent without it"
-                raise Trouble("TLS", f"{host} offers no TLS", advice)
+                raise SessionError("TLS", f"{host} offers no TLS", advice)
             with client.sending("TLS"):
                 tls.TLS().PlugIn(client)
             client.wait(lambda: client.TLS.starttls, "TLS")
             if client.TLS.starttls != "proceed":
-                raise Trouble("TLS", f"{host} refuses to start TLS", "look into its log")
+                raise SessionError("TLS", f"{host} refuses to start TLS", "look into its log")
         self._begin(client)
         try:
             client.Connection.secure(context, self.domain, client.deadline)
@@ -135,7 +135,7 @@ class Session:
                 sasl.condition,
                 (sasl.wrong or f"the server says {sasl.condition or 'nothing of SASL'}", "look into the server's log"),
             )
-            raise Trouble("sign-in", f"{self.config.jid} by {sasl.mechanism or 'SASL'}: {what}", advice)
+            raise SessionError("sign-in", f"{self.config.jid} by {sasl.mechanism or 'SASL'}: {what}", advice)
         self.on_step("sign-in", f"{self.config.jid} by {sasl.mechanism}")
         self._begin(client)
         client.start_stream()
@@ -150,7 +150,7 @@ class Session:
             answer = self._ask_for(f"{resource}-{os.urandom(2).hex()}")
         if answer.getType() != "result":
             _, condition, text = stanza_error(answer)
-            raise Trouble("bind", f"the server says {condition} {text}".strip(), "look into its log")
+            raise SessionError("bind", f"the server says {condition} {text}".strip(), "look into its log")
         bound = answer.getTag("bind", namespace=NS_BIND)
         self.jid = (bound and bound.getTagData("jid")) or f"{self.config.jid}/{resource}"
         session = client.has_feature("session", protocol.NS_SESSION)
@@ -192,12 +192,12 @@ class Session:
     def keep_alive(self) -> float:
         """Ask a server that has been silent whether it is still there. Returns the seconds until this is due again.
 
-        Raises Trouble when it has said nothing at all since; also when nobody has listened for so long, because this
-        process or the whole machine was stopped.
+        Raises SessionError when it has said nothing at all since; also when nobody has listened for so long,
+        because this process or the whole machine was stopped.
         """
         silent = uptime() - self.client.heard
         if silent >= KEEP_ALIVE + STEP_DEADLINE:
-            raise Trouble("session", f"nothing from the server for {silent:.0f} s", "look into its log")
+            raise SessionError("session", f"nothing from the server for {silent:.0f} s", "look into its log")
         if silent < KEEP_ALIVE:
             return KEEP_ALIVE - silent
         if self.asked < self.client.heard:

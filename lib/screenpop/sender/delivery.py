@@ -11,12 +11,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from . import jid, message, routes, stanza
-from .call import Call, clean
-from .config import Config
-from .log import Log
-from .outbox import Outbox
-from .session import STEP_DEADLINE, Session
+from ..call import Call
+from ..config import Config
+from ..log import Log
+from ..pop import message, routes
+from ..spool.outbox import Outbox
+from ..text import clean
+from ..xmpp import jid, stanza
+from ..xmpp.session import STEP_DEADLINE, Session
 
 UNCONFIRMED = 50  # messages that share one confirmation, at most: what isn't confirmed is sent again
 AT_FIRST = 10  # until it is known how many the server confirms in time (by default ejabberd reads 3 kB a second)
@@ -42,7 +44,7 @@ class Delivery:
     def deliver(self, calls: Sequence[Call], config: Config) -> dict[str, str]:
         """Send these calls. Returns, by call id, why some are to be tried again.
 
-        Raises Trouble: then it isn't known which of the last messages the server has taken. Their ids stay the same.
+        Raises SessionError: then it isn't known which of the last messages the server has taken. Their ids stay.
         """
         calls = [self.calls.setdefault(call.id, call) for call in calls]  # what we know is newer than what is written
         self.tested = [call for call in calls if call.receipt]
@@ -143,7 +145,7 @@ class Delivery:
         self.log.pop(call.id, to, f"failed: {reason}", call.age())
 
     def process(self) -> None:
-        """Handle what the server sends in between. Raises Trouble."""
+        """Handle what the server sends in between. Raises SessionError."""
         if self.session:
             self.session.process()
 

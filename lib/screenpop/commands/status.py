@@ -7,10 +7,12 @@ import os
 import time
 from typing import Any
 
-from . import config, doorbell
-from .call import Call, clean
-from .message import ago
-from .outbox import Broken, Outbox
+from .. import config
+from ..call import Call
+from ..pop.message import ago
+from ..spool import trigger
+from ..spool.outbox import Broken, Outbox
+from ..text import clean
 
 SHOWN = 20  # of what has failed; the JSON has all
 
@@ -42,7 +44,7 @@ def find_out(outbox: Outbox, late_after: float) -> dict[str, Any]:
         "stuck": bool(failed) or age > late_after,
         "outbox": outbox.path,
         "sender": {"pid": said.get("pid"), "since": said.get("since"), "session": session}
-        if doorbell.is_heard(outbox.path)
+        if trigger.is_heard(outbox.path)
         else None,
         "waiting": {
             "count": len(names),

@@ -9,15 +9,15 @@ import threading
 import time
 from typing import Any
 
-from .hosts import Host
-from .trouble import Trouble
+from .errors import SessionError
+from .resolver import Host
 from .xmpppy import transports
 
 ADDRESS_DEADLINE = 5.0  # seconds for a name to become addresses, and for each of them to answer
 
 
 class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its plug-ins up by the name of their class
-    """A connection to the first address of a host that answers. Raises Trouble; once it is up, OSError."""
+    """A connection to the first address of a host that answers. Raises SessionError; once it is up, OSError."""
 
     def __init__(self, host: Host) -> None:
         super().__init__((host.name, host.port), use_srv=False)
@@ -45,7 +45,7 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
                 self._sock.close()
                 no_answer = isinstance(error, (TimeoutError, socket.timeout))  # the same from Python 3.10 on
                 failures.append(f"{address[0]}: {'no answer' if no_answer else error.strerror}")
-        raise Trouble("connection", f"{self.host}: {', '.join(failures)}", "is the server up, and the port open?")
+        raise SessionError("connection", f"{self.host}: {', '.join(failures)}", "is the server up, and the port open?")
 
     def secure(self, context: ssl.SSLContext, domain: str, deadline: float) -> None:
         """The TLS handshake. The domain is asked for, and the certificate verified for it (RFC 6120 section 13.7.2)."""
@@ -116,5 +116,5 @@ def _addresses(host: Host) -> list[tuple[Any, Any]]:
     thread.join(ADDRESS_DEADLINE)
     if not found or isinstance(found[0], Exception):
         why = (getattr(found[0], "strerror", None) or "not a host name") if found else "the name server doesn't answer"
-        raise Trouble("DNS", f"{host.name}: {why}", "check [xmpp] jid and server, and the name server")
+        raise SessionError("DNS", f"{host.name}: {why}", "check [xmpp] jid and server, and the name server")
     return [(family, address) for family, _, _, _, address in found]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import jid
-from .call import Call
+from ..call import Call
+from ..xmpp import jid
 
 
 def recipients(call: Call, default: Sequence[str]) -> tuple[list[str], dict[str, str]]:

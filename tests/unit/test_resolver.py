@@ -10,9 +10,9 @@ import dns.resolver
 import dns.rrset
 import pytest
 
-from screenpop import hosts
-from screenpop.hosts import Host, Record
-from screenpop.trouble import Trouble
+from screenpop.xmpp import resolver
+from screenpop.xmpp.errors import SessionError
+from screenpop.xmpp.resolver import Host, Record
 
 
 class Answer:
@@ -39,7 +39,7 @@ def name_server(monkeypatch: pytest.MonkeyPatch, **records: list[str] | type[Exc
 def test_configured_servers_are_tried_in_their_order_and_dns_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     name_server(monkeypatch, xmpp=AssertionError, xmpps=AssertionError)
     servers = [("b.example.net", 5222), ("a.example.net", 5223), ("2001:db8::1", 443), ("a.example.net", 15222)]
-    assert hosts.find("example.org", servers) == [
+    assert resolver.find("example.org", servers) == [
         Host("b.example.net", 5222, False),
         Host("a.example.net", 5223, True),
         Host("2001:db8::1", 443, True),
@@ -54,7 +54,7 @@ def test_both_kinds_of_record_are_one_set_in_the_order_of_their_priority(monkeyp
         xmpp=["20 1 5222 third.example.org.", "5 1 5222 first.example.org."],
         xmpps=["10 1 443 second.example.org.", "30 1 5223 fourth.example.org."],
     )
-    assert hosts.find("example.org", ()) == [
+    assert resolver.find("example.org", ()) == [
         Host("first.example.org", 5222, False),
         Host("second.example.org", 443, True),
         Host("third.example.org", 5222, False),
@@ -68,7 +68,7 @@ def test_a_domain_without_records_is_tried_itself(
 ) -> None:
     """RFC 6120 section 3.2.2."""
     name_server(monkeypatch, xmpp=nothing, xmpps=nothing)
-    assert hosts.find("example.org", ()) == [Host("example.org", 5222, False)]
+    assert resolver.find("example.org", ()) == [Host("example.org", 5222, False)]
 
 
 def test_a_box_without_a_name_server_tries_the_domain_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,19 +76,19 @@ def test_a_box_without_a_name_server_tries_the_domain_itself(monkeypatch: pytest
         raise dns.resolver.NoResolverConfiguration
 
     monkeypatch.setattr(dns.resolver, "Resolver", no_resolv_conf)
-    assert hosts.find("example.org", ()) == [Host("example.org", 5222, False)]
+    assert resolver.find("example.org", ()) == [Host("example.org", 5222, False)]
 
 
 def test_one_kind_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     name_server(monkeypatch, xmpp=["0 0 5222 xmpp.example.org."], xmpps=dns.resolver.NXDOMAIN)
-    assert hosts.find("example.org", ()) == [Host("xmpp.example.org", 5222, False)]
+    assert resolver.find("example.org", ()) == [Host("xmpp.example.org", 5222, False)]
 
 
 def test_a_target_of_a_dot_says_that_there_is_no_such_service(monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 2782; RFC 6120 section 3.2.1: then the domain itself is not tried."""
     name_server(monkeypatch, xmpp=["0 0 0 ."], xmpps=["0 0 0 ."])
-    with pytest.raises(Trouble, match=r"example\.org says that it has no XMPP service") as trouble:
-        hosts.find("example.org", ())
+    with pytest.raises(SessionError, match=r"example\.org says that it has no XMPP service") as trouble:
+        resolver.find("example.org", ())
     assert trouble.value.step == "DNS"
 
 
@@ -104,14 +104,14 @@ def test_a_dot_speaks_for_its_own_kind_only(
     monkeypatch: pytest.MonkeyPatch, xmpp: list[str], xmpps: list[str], found: Host
 ) -> None:
     name_server(monkeypatch, xmpp=xmpp, xmpps=xmpps)
-    assert hosts.find("example.org", ()) == [found]
+    assert resolver.find("example.org", ()) == [found]
 
 
 def first_of(*weights: int) -> Counter[str]:
     """Who comes first in a thousand orders of hosts of the same priority; they are named by their places."""
     random.seed(2782)
     records = [Record(10, weight, Host(str(place), 5222, False)) for place, weight in enumerate(weights)]
-    return Counter(hosts.in_order(records)[0].name for _ in range(1000))
+    return Counter(resolver.in_order(records)[0].name for _ in range(1000))
 
 
 def test_hosts_of_one_priority_share_by_their_weights() -> None:
@@ -133,7 +133,7 @@ def test_each_host_is_there_once_and_weights_dont_reach_beyond_their_priority() 
     random.seed(2782)
     records = [Record(place // 3, place * 1000, Host(str(place), 5222, False)) for place in range(9)]
     for _ in range(100):
-        ordered = [int(host.name) for host in hosts.in_order(records)]
+        ordered = [int(host.name) for host in resolver.in_order(records)]
         assert sorted(ordered) == list(range(9))
         assert [place // 3 for place in ordered] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 

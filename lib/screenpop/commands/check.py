@@ -8,10 +8,10 @@ import pwd
 import stat
 from pathlib import Path
 
-from . import config
-from .outbox import FOLDERS, Outbox
-from .session import Session
-from .trouble import Trouble
+from .. import config
+from ..spool.outbox import FOLDERS, Outbox
+from ..xmpp.errors import SessionError
+from ..xmpp.session import Session
 
 
 def run(outbox: str) -> int:
@@ -86,7 +86,7 @@ def _session(given: config.Config) -> bool:
             on_receipt=lambda *_: None,
         )
         session.close()
-    except Trouble as trouble:
+    except SessionError as trouble:
         return _say(False, trouble.step, f"{trouble.what}; {trouble.advice}")
     return True
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .trouble import Trouble
+from .errors import SessionError
 
 DNS_DEADLINE = 5.0  # seconds for all questions to the name servers
 STARTTLS_PORT = 5222
@@ -31,19 +31,22 @@ class Record(NamedTuple):
 
 
 def find(domain: str, servers: Iterable[tuple[str, int]]) -> list[Host]:
-    """The hosts to be tried, in this order. Raises Trouble."""
+    """The hosts to be tried, in this order. Raises SessionError."""
     configured = [Host(name, port, port in DIRECT_TLS_PORTS) for name, port in servers]
     if configured:
         return configured
     records = look_up(domain)
     hosts = [host for host in in_order(records) if host.name]
     if not hosts and any(not record.host.direct_tls for record in records):
-        raise Trouble("DNS", f"{domain} says that it has no XMPP service", "check the domain in [xmpp] jid")
+        raise SessionError("DNS", f"{domain} says that it has no XMPP service", "check the domain in [xmpp] jid")
     return hosts or [Host(domain, STARTTLS_PORT, False)]
 
 
 def elsewhere(text: str) -> list[Host]:
-    """Where a see-other-host error points to (RFC 6120 section 4.9.3.19); nowhere if it is none. Raises Trouble."""
+    """Where a see-other-host error points to (RFC 6120 section 4.9.3.19); nowhere if it is none.
+
+    Raises SessionError.
+    """
     try:
         name, port = name_and_port(text.strip())
     except ValueError:

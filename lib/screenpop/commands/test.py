@@ -7,10 +7,12 @@ import select
 import time
 from typing import Any
 
-from . import config, doorbell
-from .answer import Answers
-from .call import Call, clean
-from .outbox import Outbox
+from .. import config
+from ..call import Call
+from ..spool import trigger
+from ..spool.outbox import Outbox
+from ..spool.replies import Answers
+from ..text import clean
 
 PATIENCE = 60.0  # seconds for the server's confirmation; each step of the sign-in has 10
 RECEIPT_PATIENCE = 3.0  # seconds for the recipient's client
@@ -39,7 +41,7 @@ def run(path: str, number: str, name: str) -> int:
     try:
         outbox.put(call)
         _say("outbox", (time.monotonic() - began) * 1000, call.id)
-        doorbell.ring(path)
+        trigger.ring(path)
         return _report(answers, began, len(to))
     except OSError as error:
         print(f"PROBLEM  {error.filename}: {error.strerror}; screen-pop check says more")

@@ -15,7 +15,7 @@ import os
 import stat
 import time
 
-from .call import Call
+from ..call import Call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ def main(arguments: list[str]) -> None:
         close_all_but({0, 1, 2, *descriptors})
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the sender that it may start for the spare outbox
         os.umask(0o077)
-        from . import config, sender
-        from .doorbell import Doorbell
-        from .outbox import Outbox
+        from .. import config
+        from ..spool.outbox import Outbox
+        from ..spool.trigger import Doorbell
+        from . import loop
 
         conf = config.path_from_environment()
         os.chdir("/")
@@ -25,7 +26,7 @@ def main(arguments: list[str]) -> None:
         outbox.make()
         bell = Doorbell(path, *descriptors) if descriptors else Doorbell.take(path)
         if bell:
-            sender.Sender(outbox, bell, conf).run()
+            loop.Sender(outbox, bell, conf).run()
     except Exception as error:
         syslog.openlog("screen_pop", syslog.LOG_PID, syslog.LOG_DAEMON)
         syslog.syslog(syslog.LOG_ERR, f"the sender ends: {type(error).__name__}: {error}".replace("\n", " "))

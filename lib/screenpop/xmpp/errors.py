@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Trouble(Exception):
+class SessionError(Exception):
     """Why there is no session: never the fault of a single pop, so none is given up because of it.
 
     `step`: what was being done ("DNS", "connection", "certificate", …); `advice`: what the administrator can do.
@@ -14,7 +14,7 @@ class Trouble(Exception):
         self.step, self.what, self.advice = step, what, advice
 
 
-class SeeOtherHost(Trouble):
+class SeeOtherHost(SessionError):
     """The server sends us to another host (RFC 6120 section 4.9.3.19); `host`: as it stands in its error."""
 
     def __init__(self, step: str, host: str) -> None:

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .call import clean, uptime
-from .trouble import SeeOtherHost, Trouble
+from ..call import uptime
+from ..text import clean
+from .errors import SeeOtherHost, SessionError
 from .xmpppy import dispatcher, protocol, xmpp
 
 _ADVICE = {
@@ -76,7 +77,7 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
 
 
 class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of this class, too
-    """One stream. All that waits does so until `deadline` (as `time.monotonic()`), and raises Trouble."""
+    """One stream. All that waits does so until `deadline` (as `time.monotonic()`), and raises SessionError."""
 
     def __init__(self, domain: str) -> None:
         super().__init__(domain, debug=[])
@@ -108,7 +109,7 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
         while not condition():
             left = self.deadline - time.monotonic()
             if left <= 0:
-                raise Trouble(step, "the server doesn't answer", "look into its log")
+                raise SessionError(step, "the server doesn't answer", "look into its log")
             self.process(left, step)
 
     def process(self, seconds: float, step: str) -> None:
@@ -119,24 +120,25 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
             self.Dispatcher.receive()
         except OSError as error:
             what = error.strerror or str(error) or "the connection is lost"
-            raise Trouble(step, what, "look into the server's log") from error
+            raise SessionError(step, what, "look into the server's log") from error
         except Exception as error:  # whatever comes out of the parser is the server's doing
-            raise Trouble(step, f"what the server sends is not XMPP: {error}", "is that an XMPP server?") from error
+            what = f"what the server sends is not XMPP: {error}"
+            raise SessionError(step, what, "is that an XMPP server?") from error
         if self.stream_error:
             condition, text = self.stream_error
             if condition == "see-other-host":
                 raise SeeOtherHost(step, text)
             what = "the server closed the stream" if condition == "closed" else f"the server says {condition}"
             advice = _ADVICE.get(condition, "look into its log")
-            raise Trouble(step, f"{what}: {text}" if text else what, advice)
+            raise SessionError(step, f"{what}: {text}" if text else what, advice)
 
     @contextlib.contextmanager
     def sending(self, step: str) -> Iterator[None]:
-        """For what sends: a connection that is lost becomes Trouble."""
+        """For what sends: a connection that is lost becomes SessionError."""
         try:
             yield
         except OSError as error:
-            raise Trouble(step, error.strerror or str(error), "look into the server's log") from error
+            raise SessionError(step, error.strerror or str(error), "look into the server's log") from error
 
     def ask(self, iq: Any, step: str) -> Any:
         """The answer to an iq, be it result or error."""

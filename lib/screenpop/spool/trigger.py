@@ -92,7 +92,7 @@ def _listen(outbox: str) -> int:
 
 
 # Not `python -m`: that would first look for modules in the working directory, which may be anybody's (/tmp).
-_RUN = "import sys; sys.path[0] = sys.argv[1]; from screenpop import process; process.main(sys.argv[3:])"
+_RUN = "import sys; sys.path[0] = sys.argv[1]; from screenpop.sender import process; process.main(sys.argv[3:])"
 
 
 def start_sender(outbox: str, *descriptors: int) -> int:
@@ -102,7 +102,7 @@ def start_sender(outbox: str, *descriptors: int) -> int:
     """
     import signal  # here: most callers find a sender, and don't wait for this
 
-    library = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    library = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     for descriptor in descriptors:
         os.set_inheritable(descriptor, True)
     return os.posix_spawn(
