@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 EVENTS = ("ringing", "answered", "missed", "ended")
 
+
 class Call:
     """One event of one call. All text in it has been cleaned.
 

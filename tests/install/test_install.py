@@ -164,7 +164,7 @@ def test_the_byte_code_is_there_and_is_the_one_that_python_uses(administrator: A
     first_install(administrator)
     box = administrator.box
     code = (
-        "import pathlib, sys, screenpop.doors.agi, screenpop.sender.loop, asterisk.agi, xmpp, scramp, dns\n"
+        "import pathlib, sys, screenpop.doors.agi, screenpop.sender.loop, asterisk.agi, xmpp, dns\n"
         "loaded = [m for m in sys.modules.values() if '/screen_pop/' in (getattr(m, '__file__', None) or '')]\n"
         "print(len(loaded), *[m.__name__ for m in loaded if not pathlib.Path(m.__cached__).exists()])\n"
     )

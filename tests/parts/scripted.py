@@ -23,10 +23,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import cast
-from xml.sax.saxutils import quoteattr
+from xml.sax.saxutils import escape, quoteattr
 
-from scramp import ScramException, ScramMechanism
-
+from parts import scram
 from parts.certificates import Certificate
 
 STEPS = (
@@ -65,6 +64,7 @@ class Over(Exception):
 
 class ScriptedServer:
     """`session`: None, "optional" or "required" (RFC 3921); `channel_bindings`: announced as XEP-0440 has it;
+    `server_first`: changes the server's first message of SCRAM;
     `bounces`: bare JIDs and the error (type, condition) that messages to them come back with;
     `piecemeal`: every byte is written by itself; `faulty_connections`: later ones see no fault.
     """
@@ -81,6 +81,8 @@ class ScriptedServer:
         channel_bindings: Sequence[str] = (),
         session: str | None = None,
         bounces: Mapping[str, tuple[str, str]] | None = None,
+        server_first: Callable[[str], str] = str,
+        iterations: int = 4096,
         direct_tls: bool = False,
         tls_1_2: bool = False,
         piecemeal: bool = False,
@@ -97,6 +99,7 @@ class ScriptedServer:
         self.channel_bindings = channel_bindings
         self.session = session
         self.bounces = bounces or {}
+        self.server_first, self.iterations = server_first, iterations
         self.direct_tls = direct_tls
         self.tls_1_2 = tls_1_2
         self.piecemeal = piecemeal
@@ -321,33 +324,31 @@ class Conversation:
 
     def _scram(self, mechanism: str, client_first: str) -> None:
         """RFC 5802"""
-        scram = ScramMechanism(mechanism)
-        server = scram.make_server(
-            lambda user: scram.make_auth_info(self.server.accounts[user]), self._channel_binding(client_first)
+        algorithm = mechanism.removesuffix("-PLUS").removeprefix("SCRAM-").replace("-", "").lower()
+        server = scram.Server(
+            algorithm, self.server.accounts, self._bindings(), self.server.iterations, alter=self.server.server_first
         )
         try:
-            server.set_client_first(client_first)
-            challenge = _base64(server.get_server_first())
+            challenge = _base64(server.first(client_first))
             self._step("sasl-auth", lambda: self.send(f"<challenge xmlns='{SASL}'>{challenge}</challenge>"))
-            server.set_client_final(_text(self._next(f"{{{SASL}}}response")))
-            final = server.get_server_final()
-        except (ScramException, KeyError):
-            sasl_failure("not-authorized")(self)
+            final = server.final(_text(self._next(f"{{{SASL}}}response")))
+        except scram.Refused as reason:
+            sasl_failure("not-authorized", str(reason))(self)
         self.user = server.user
         self._step("success", lambda: self.succeed(final))
 
-    def _channel_binding(self, client_first: str) -> tuple[str, bytes] | None:
-        """The one that the client asks for; to notice a downgrade, ours, if it believes that we have none (§6)."""
-        flag = client_first.split(",")[0]
-        offered = any(name.endswith("-PLUS") for name in self.server.mechanisms)
-        if flag == "n" or not offered or not isinstance(self._socket, ssl.SSLSocket):
-            return None
-        if flag == "p=tls-unique":
-            return "tls-unique", self._socket.get_channel_binding("tls-unique") or b""
+    def _bindings(self) -> dict[str, bytes]:
+        """The channel bindings that this connection has, if the server binds at all."""
+        announces = self.server.channel_bindings or any(name.endswith("-PLUS") for name in self.server.mechanisms)
+        if not announces or not isinstance(self._socket, ssl.SSLSocket):
+            return {}
         assert self.server.certificate
         first, end, _ = self.server.certificate.cert_file.read_text().partition(ssl.PEM_FOOTER)
         der = ssl.PEM_cert_to_DER_cert(first + end)
-        return "tls-server-end-point", hashlib.sha256(der).digest()
+        return {
+            "tls-server-end-point": hashlib.sha256(der).digest(),
+            "tls-unique": self._socket.get_channel_binding("tls-unique") or b"",
+        }
 
     def _bind(self) -> None:
         session = {
@@ -444,9 +445,10 @@ def stream_error(condition: str, text: str = "") -> Fault:
     return fault
 
 
-def sasl_failure(condition: str) -> Fault:
+def sasl_failure(condition: str, text: str = "") -> Fault:
     """RFC 6120 §6.5; the client may close or try again, which we wouldn't understand."""
-    return say(f"<failure xmlns='{SASL}'><{condition}/></failure>")
+    said = f"<text>{escape(text)}</text>" if text else ""
+    return say(f"<failure xmlns='{SASL}'><{condition}/>{said}</failure>")
 
 
 def stanza_error(kind: str, condition: str) -> Fault:

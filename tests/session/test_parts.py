@@ -14,7 +14,6 @@ from typing import Any
 import dns.exception
 import dns.resolver
 import pytest
-import scramp
 
 from parts import scripted
 from parts.certificates import Authority, Certificate
@@ -24,6 +23,8 @@ from parts.prosody import Prosody
 from parts.recipient import Recipient
 from parts.scripted import ScriptedServer
 from parts.server import Server
+from screenpop.xmpp import channel_binding
+from screenpop.xmpp.scram import Client, Offer
 
 SRV = ("_xmpp-client._tcp.screenpop.test", "SRV")
 
@@ -146,14 +147,16 @@ def test_a_client_is_refused(script: dict[str, Any], certificate: Certificate) -
 
 @pytest.mark.parametrize("binding", ["tls-server-end-point", "tls-unique"])
 def test_channel_binding_is_checked(binding: str, certificate: Certificate) -> None:
-    """By a client that can do both, which slixmpp can't."""
+    """By our own client: slixmpp can't."""
     mechanism = "SCRAM-SHA-256-PLUS"
     with ScriptedServer(certificate, mechanisms=[mechanism], tls_1_2=True, direct_tls=True) as server:
         for right in (True, False):
             with connect(server, certificate.ca_file) as tls:
-                _, data = scramp.make_channel_binding(binding, tls)
-                told = (binding, data if right else b"another connection")
-                client = scramp.ScramClient([mechanism], "pbx", server.accounts["pbx"], channel_binding=told)
+                data = tls.get_channel_binding("tls-unique")
+                if binding == "tls-server-end-point":
+                    data = channel_binding.of(tls.getpeercert(binary_form=True) or b"")
+                told = data if right and data else b"another connection"
+                client = Client(mechanism, "pbx", server.accounts["pbx"], Offer([], []), f"p={binding}", told)
                 assert authenticate(tls, client, mechanism) == right
 
 
@@ -162,7 +165,7 @@ def test_a_scripted_server_can_write_piecemeal(certificate: Certificate) -> None
     mechanism = "SCRAM-SHA-256"
     script: dict[str, Any] = {"mechanisms": [mechanism], "direct_tls": True, "piecemeal": True}
     with ScriptedServer(certificate, **script) as server, connect(server, certificate.ca_file) as tls:
-        assert authenticate(tls, scramp.ScramClient([mechanism], "pbx", server.accounts["pbx"]), mechanism)
+        assert authenticate(tls, Client(mechanism, "pbx", server.accounts["pbx"], Offer([], []), "n"), mechanism)
 
 
 def connect(server: ScriptedServer, ca_file: Path) -> ssl.SSLSocket:
@@ -172,7 +175,7 @@ def connect(server: ScriptedServer, ca_file: Path) -> ssl.SSLSocket:
     )
 
 
-def authenticate(tls: ssl.SSLSocket, client: Any, mechanism: str) -> bool:
+def authenticate(tls: ssl.SSLSocket, client: Client, mechanism: str) -> bool:
     def ask(element: str) -> str:
         tls.sendall(element.encode())
         answer = b""
@@ -185,9 +188,9 @@ def authenticate(tls: ssl.SSLSocket, client: Any, mechanism: str) -> bool:
 
     ask("<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>")
     xmlns = f"xmlns='{scripted.SASL}'"
-    challenge = ask(f"<auth {xmlns} mechanism='{mechanism}'>{encoded(client.get_client_first())}</auth>")
-    client.set_server_first(base64.b64decode(ET.fromstring(challenge).text or "").decode())
-    outcome = ET.fromstring(ask(f"<response {xmlns}>{encoded(client.get_client_final())}</response>"))
+    challenge = ask(f"<auth {xmlns} mechanism='{mechanism}'>{encoded(client.first())}</auth>")
+    final = client.final(base64.b64decode(ET.fromstring(challenge).text or "").decode())
+    outcome = ET.fromstring(ask(f"<response {xmlns}>{encoded(final)}</response>"))
     return outcome.tag.endswith("success")
 
 

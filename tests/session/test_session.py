@@ -18,6 +18,7 @@ from parts.scripted import ScriptedServer
 from screenpop.call import Call
 from screenpop.xmpp import session
 from screenpop.xmpp.errors import SessionError
+from screenpop.xmpp.scram import Offer
 from screenpop.xmpp.session import Session
 from screenpop.xmpp.stanza import pop
 
@@ -78,7 +79,7 @@ def test_a_message_to_nobody_comes_back_before_the_confirmation(server: Any, tmp
 
 
 def test_a_wrong_password(server: Any, tmp_path: Path) -> None:
-    with pytest.raises(SessionError, match=r"sign-in: pbx@.*doesn't know this name and password; check.* password"):
+    with pytest.raises(SessionError, match=r"sign-in: pbx@.*does not accept this name and password .*; check"):
         Told(Pbx(tmp_path, server, server.ca_file, password="wrong"))
 
 
@@ -234,7 +235,10 @@ def test_a_server_that_does_not_know_the_password(
     proof: scripted.Fault, certificate: Certificate, tmp_path: Path
 ) -> None:
     with ScriptedServer(certificate, faults={"success": proof}) as server:
-        with pytest.raises(SessionError, match="the server's part of SCRAM-SHA-1 is wrong"):
+        with pytest.raises(
+            SessionError,
+            match=r"by SCRAM-SHA-1: the server (did not prove that it knows the password|sent no signature)",
+        ):
             Told(Pbx(tmp_path, server, certificate.ca_file))
 
 
@@ -245,6 +249,8 @@ def test_a_server_that_does_not_know_the_password(
         (["SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"], ["tls-server-end-point"], "SCRAM-SHA-1-PLUS", b"p=tls-server-end-point,"),
         (["SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"], ["tls-exporter"], "SCRAM-SHA-1", b"n,"),
         (["SCRAM-SHA-1", "SCRAM-SHA-1-PLUS"], [], "SCRAM-SHA-1", b"n,"),
+        (["SCRAM-SHA-1"], ["tls-server-end-point"], "SCRAM-SHA-1", b"n,"),  # -PLUS switched off by the administrator
+        (["SCRAM-SHA-1"], ["tls-exporter"], "SCRAM-SHA-1", b"n,"),
         (["SCRAM-SHA-256", "SCRAM-SHA-1"], [], "SCRAM-SHA-256", b"y,"),
         (["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"], [], "SCRAM-SHA-512", b"y,"),
         (["SCRAM-SHA-256", "SCRAM-SHA-1-PLUS"], ["tls-server-end-point"], "SCRAM-SHA-1-PLUS", b"p="),
@@ -271,13 +277,145 @@ def test_the_best_mechanism_bound_to_the_channel_where_the_server_can(
     ("condition", "reason"),
     [
         ("account-disabled", "the account is disabled"),
-        ("temporary-auth-failure", "the server says temporary-auth-failure"),
+        ("temporary-auth-failure", "the server can't check passwords at the moment"),
+        ("something-new", "the server refuses the sign-in"),
     ],
 )
 def test_a_sign_in_that_is_refused(condition: str, reason: str, certificate: Certificate, tmp_path: Path) -> None:
-    with ScriptedServer(certificate, faults={"success": scripted.sasl_failure(condition)}) as server:
-        with pytest.raises(SessionError, match=f"sign-in: .*{reason}"):
+    refused = scripted.sasl_failure(condition, "because\n<I> say so")
+    with ScriptedServer(certificate, mechanisms=["SCRAM-SHA-1"], faults={"success": refused}) as server:
+        with pytest.raises(SessionError, match=rf"sign-in: .*{reason} \({condition}: because <I> say so\); "):
             Told(Pbx(tmp_path, server, certificate.ca_file))
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("condition", "text", "advice"),
+    [
+        ("not-authorized", "Invalid channel binding", "look into the server's log"),
+        ("not-authorized", "Wrong password", "check .xmpp. jid and password"),
+        ("not-authorized", "", "check .xmpp. jid and password"),
+        ("malformed-request", "", "look into the server's log"),
+    ],
+)
+def test_the_advice_fits_the_cause(
+    condition: str, text: str, advice: str, certificate: Certificate, tmp_path: Path
+) -> None:
+    refused = scripted.sasl_failure(condition, text)
+    with ScriptedServer(certificate, mechanisms=["SCRAM-SHA-1"], faults={"success": refused}) as server:
+        with pytest.raises(SessionError, match=f"sign-in: .*{condition}.*{text}.*; {advice}$"):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+
+
+PLUS = ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
+
+
+@pytest.mark.parametrize(
+    ("offered", "bindings", "refusal", "then"),
+    [
+        (PLUS, ["tls-server-end-point"], ("not-authorized", "Invalid channel binding"), "SCRAM-SHA-256"),
+        (PLUS, ["tls-server-end-point"], ("invalid-mechanism", ""), "SCRAM-SHA-256"),
+        (["SCRAM-SHA-512", "SCRAM-SHA-1", "PLAIN"], [], ("malformed-request", ""), "SCRAM-SHA-1"),
+    ],
+)
+def test_a_mechanism_that_is_refused_is_followed_by_the_next_one_in_a_new_stream(
+    offered: list[str],
+    bindings: list[str],
+    refusal: tuple[str, str],
+    then: str,
+    certificate: Certificate,
+    tmp_path: Path,
+) -> None:
+    script: dict[str, Any] = {"mechanisms": offered, "channel_bindings": bindings, "faulty_connections": 1}
+    faults = {"success": scripted.sasl_failure(*refusal)}
+    with ScriptedServer(certificate, faults=faults, **script) as server:
+        with Told(Pbx(tmp_path, server, certificate.ca_file)) as told:
+            assert mechanism(told) == then
+        assert server.connections == 2
+
+
+def test_no_more_than_one_other_mechanism_is_tried_and_never_plain(certificate: Certificate, tmp_path: Path) -> None:
+    faults = {"success": scripted.sasl_failure("malformed-request", "no")}
+    with ScriptedServer(certificate, mechanisms=PLUS, faults=faults) as server:
+        with pytest.raises(SessionError, match=r"by SCRAM-SHA-256: .*\| .*by SCRAM-SHA-1: .*malformed-request: no"):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+        assert server.connections == 2
+    with ScriptedServer(certificate, mechanisms=["SCRAM-SHA-1", "PLAIN"], faults=faults) as server:
+        with pytest.raises(SessionError, match="by SCRAM-SHA-1: "):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+        assert server.connections == 1
+        assert base64.b64encode(b"\0pbx\0" + PASSWORD) not in server.received_tls
+
+
+def test_a_wrong_password_is_tried_once(certificate: Certificate, tmp_path: Path) -> None:
+    """Servers lock accounts, and ban addresses, after a few."""
+    with ScriptedServer(certificate, mechanisms=PLUS) as server:
+        with pytest.raises(SessionError, match=r"not-authorized: invalid-proof\); check .xmpp. jid and password"):
+            Told(Pbx(tmp_path, server, certificate.ca_file, password="wrong"))
+        assert server.connections == 1
+
+
+HIDING = ["SCRAM-SHA-256", "SCRAM-SHA-1"]
+
+
+def digest(mechanisms: list[str], bindings: list[str]) -> str:
+    return Offer(mechanisms, bindings).digest("sha256")
+
+
+@pytest.mark.parametrize("bindings", [[], ["tls-exporter", "tls-unique"]])
+@pytest.mark.parametrize("extensions", ["", ",h=RIGHT", ",h=RIGHT,x=1", ",x=1,z="])
+def test_extensions_of_the_servers_first_message(
+    bindings: list[str], extensions: str, certificate: Certificate, tmp_path: Path
+) -> None:
+    mechanisms = ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
+    extensions = extensions.replace("RIGHT", digest(mechanisms, bindings))
+    with ScriptedServer(
+        certificate,
+        mechanisms=mechanisms,
+        channel_bindings=bindings,
+        server_first=lambda first: first + extensions,
+    ) as server:
+        with Told(Pbx(tmp_path, server, certificate.ca_file)) as told:
+            assert mechanism(told) == "SCRAM-SHA-256"
+
+
+@pytest.mark.parametrize(
+    ("alter", "reason"),
+    [
+        # somebody has taken SCRAM-SHA-512 out of the list, or a channel binding
+        (lambda first: f"{first},h={digest(['SCRAM-SHA-512', *HIDING], [])}", r"not the one that the server sent"),
+        (lambda first: f"{first},h={digest(HIDING, ['tls-server-end-point'])}", r"not the one that the server sent"),
+        (lambda first: f"{first},m=x", "demands an extension"),
+        (
+            lambda first: "r=foreign" + first.partition(",")[1] + first.partition(",")[2],
+            "nonce does not begin with ours",
+        ),
+        (lambda first: first.replace("i=4096", "i=1"), "asks for 1 iterations"),
+        (lambda first: first.replace("i=4096", "i=100000000"), "asks for 100,000,000 iterations"),
+        (lambda first: re.sub("s=[^,]*", "s=", first), "salt is empty"),
+        (lambda first: "nonsense", "is not nonce, salt and iteration count"),
+    ],
+)
+def test_no_proof_is_sent_to_a_server_whose_first_message_is_wrong(
+    alter: Any, reason: str, certificate: Certificate, tmp_path: Path
+) -> None:
+    with ScriptedServer(certificate, mechanisms=HIDING, server_first=alter) as server:
+        with pytest.raises(SessionError, match=f"sign-in: .* by SCRAM-SHA-256: the .*{reason}"):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+        assert b"<response" not in server.received_tls
+        assert server.connections == 1
+
+
+def test_success_without_a_challenge(certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate, faults={"sasl-auth": scripted.no_signature}) as server:
+        with pytest.raises(SessionError, match="did not ask for a proof of the password"):
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+
+
+def test_a_password_that_can_not_be_prepared(certificate: Certificate, tmp_path: Path) -> None:
+    with ScriptedServer(certificate) as server:
+        with pytest.raises(SessionError, match=r"the password can't be used: it mixes .*; set another password"):
+            Told(Pbx(tmp_path, server, certificate.ca_file, password="\u06271"))
 
 
 def test_binding_that_is_refused(certificate: Certificate, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The sender: takes the calls out of the outbox and sends them, over one session for as many as come.
 
-Started by a door when a call comes and nobody answers the doorbell (spool/trigger.py), it stays for `linger` seconds after
-the last call, and for as long as calls wait.
+Started by a door when a call comes and no sender is up (spool/trigger.py), it stays for `linger` seconds after the last
+call, and for as long as calls wait.
 """
 
 from __future__ import annotations

@@ -20,3 +20,11 @@ class SeeOtherHost(SessionError):
     def __init__(self, step: str, host: str) -> None:
         super().__init__(step, f"the server says see-other-host: {host}", "look into its log")
         self.host = host
+
+
+class MechanismRefused(SessionError):
+    """The server refused a SASL mechanism that it offers, for another reason than the password."""
+
+    def __init__(self, mechanism: str, what: str, advice: str) -> None:
+        super().__init__("sign-in", what, advice)
+        self.mechanism = mechanism

@@ -1,6 +1,6 @@
-"""Proving who we are: SCRAM by `scramp` (RFC 5802, RFC 7677), bound to the channel where the server can, else PLAIN.
+"""The sign-in (RFC 6120 section 6): SCRAM, bound to the TLS channel where the server can; PLAIN where it has no SCRAM.
 
-Only over verified TLS; DIGEST-MD5 and XEP-0078 never.
+Only over verified TLS. DIGEST-MD5 and XEP-0078 are never used.
 """
 
 from __future__ import annotations
@@ -9,133 +9,156 @@ import base64
 import binascii
 from typing import Any
 
-import scramp
-from scramp.core import saslprep
-
+from ..text import clean
+from . import channel_binding, scram
+from .saslprep import SASLprepError
 from .xmpppy import auth, protocol
 
 NS_CHANNEL_BINDING = "urn:xmpp:sasl-cb:0"  # XEP-0440
-CHANNEL_BINDING = "tls-server-end-point"  # RFC 5929; for TLS 1.3, too. Python gives no tls-exporter
-FEWEST_ITERATIONS = 4096  # RFC 7677 section 4: fewer, and who reads along can guess the password
-MOST_ITERATIONS = 1_000_000  # a second or two; more would be the server's way of keeping us busy
 
-_SCRAM = ("SCRAM-SHA-1", "SCRAM-SHA-256", "SCRAM-SHA-512")
+ACCOUNT_ADVICE = "check [xmpp] jid and password"
+LOG_ADVICE = "look into the server's log"
+_CONDITIONS = {
+    # RFC 6120 section 6.5: what it means, what to do
+    "not-authorized": ("the server does not accept this name and password", ACCOUNT_ADVICE),
+    "account-disabled": ("the account is disabled", "enable it on the server"),
+    "credentials-expired": ("the password has expired", "set a new one"),
+    "encryption-required": ("the server does not take this connection for encrypted", LOG_ADVICE),
+    "invalid-mechanism": ("the server offers this mechanism and does not accept it", "switch it off on the server"),
+    "mechanism-too-weak": ("the server offers this mechanism and finds it too weak", "switch it off on the server"),
+    "temporary-auth-failure": ("the server can't check passwords at the moment", LOG_ADVICE),
+}
+_ABOUT_THE_ACCOUNT = ("not-authorized", "account-disabled", "credentials-expired", "temporary-auth-failure")
 
 
 class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by the name of their class
-    """xmpppy's SASL with other mechanisms. `startsasl` tells how it stands: "in-process", "success" or "failure".
+    """xmpppy's SASL with other mechanisms. `startsasl` tells its state: "in-process", "success" or "failure".
 
-    After a failure `condition` is the server's word for it (RFC 6120 section 6.5), or `wrong` says what is wrong here.
+    After a failure `what` says what the server did and `advice` what to do about it; `may_try_another` tells whether
+    the server refused the mechanism, not the password, and has another one. `refused`: those refused before.
     """
 
-    def __init__(self, username: str, password: str, tls: Any) -> None:
+    def __init__(self, username: str, password: str, certificate: bytes, refused: frozenset[str]) -> None:
         super().__init__(username, password)
-        self.tls = tls
-        self.mechanism = self.condition = self.wrong = ""
-        self.scram: Any = None
-        self.verified = False
+        self.certificate, self.refused = certificate, refused
+        self.mechanism = self.what = self.advice = ""
+        self.others: list[str] = []  # mechanisms that could be used instead
+        self.scram: scram.Client | None = None
+        self.proof_sent = self.verified = self.may_try_another = False
 
     def plugin(self, owner: Any) -> None:
         # xmpppy calls this only when it stands in the class itself
         super().plugin(owner)
 
     def FeaturesHandler(self, conn: Any, feats: Any) -> None:
-        offer = feats.getTag("mechanisms", namespace=protocol.NS_SASL)
-        offered = [mechanism.getData().strip() for mechanism in offer.getTags("mechanism")] if offer else []
         for name in ("challenge", "failure", "success"):
             self._owner.RegisterHandler(name, self.SASLHandler, xmlns=protocol.NS_SASL)
-        try:
-            saslprep(self.password)
-        except scramp.ScramException as error:
-            self._fail(f"the password has characters that none may have: {error}")
-            return
-        first = self._choose(offered, feats)
-        if first is None:
-            self._fail(f"the server offers {', '.join(offered) or 'nothing'}: neither SCRAM nor PLAIN")
-            return
         self.startsasl = "in-process"
-        self._send("auth", first, mechanism=self.mechanism)
-
-    def _choose(self, offered: list[str], feats: Any) -> str | None:
-        """Set `mechanism` to the best one offered; returns its first message."""
-        usable = [name for name in offered if name in _SCRAM]
-        bound = [name for name in offered if name.endswith("-PLUS") and name[:-5] in _SCRAM]
-        # RFC 5802 section 6: a client that could bind says so ("y") where no -PLUS is offered, which lets a server that
-        # did offer it find out that somebody took it away; where our kind of binding isn't taken, we can't bind ("n").
-        no_plus = not any(name.endswith("-PLUS") for name in offered)
-        binding = self._channel_binding() if no_plus or _takes_our_binding(feats) else None
-        if bound and binding:
-            usable = bound
-        if usable:
-            username = self.username.replace("=", "=3D").replace(",", "=2C")  # RFC 5802 section 5.1
-            self.scram = scramp.ScramClient(usable, username, self.password, channel_binding=binding)
-            self.mechanism = self.scram.mechanism_name
-            return str(self.scram.get_client_first())
-        if "PLAIN" in offered:
-            self.mechanism, self.verified = "PLAIN", True
-            return f"\0{self.username}\0{self.password}"
-        return None
-
-    def _channel_binding(self) -> tuple[str, bytes] | None:
+        offer = _offer(feats)
+        usable = self._usable(offer)
+        if not usable:
+            offered = clean(", ".join(offer.mechanisms), limit=200) or "no mechanism"
+            self._fail(f"the server offers {offered}, neither SCRAM nor PLAIN", "switch SCRAM on on the server")
+            return
+        self.mechanism, *self.others = usable
         try:
-            return scramp.make_channel_binding(CHANNEL_BINDING, self.tls)  # type: ignore[no-any-return]
-        except (
-            ValueError,
-            scramp.ScramException,
-        ):  # a signature without a hash (Ed25519): RFC 5929 leaves it undefined
-            return None
+            self._send("auth", self._first(offer), mechanism=self.mechanism)
+        except SASLprepError as error:
+            self._fail(f"the password can't be used: {error}", "set another password")
+
+    def _usable(self, offer: scram.Offer) -> list[str]:
+        """The mechanisms that may be used, the best first: those that are bound to the channel, SCRAM, PLAIN."""
+        self.binding = channel_binding.of(self.certificate) or b""
+        bound = [f"{name}-PLUS" for name in scram.HASHES]
+        if not self.binding or channel_binding.NAME not in offer.bindings or not self.refused.isdisjoint(bound):
+            bound = []
+        known = [*bound, *scram.HASHES]
+        if not any(name in offer.mechanisms for name in known):
+            known = ["PLAIN"]
+        return [name for name in known if name in offer.mechanisms and name not in self.refused]
+
+    def _first(self, offer: scram.Offer) -> str:
+        """Our first message."""
+        if self.mechanism == "PLAIN":
+            self.verified = True  # by the server's certificate: PLAIN itself proves nothing
+            return f"\0{self.username}\0{self.password}"
+        flag = self._flag(offer)
+        binding = self.binding if flag.startswith("p=") else b""
+        self.scram = scram.Client(self.mechanism, self.username, self.password, offer, flag, binding)
+        return self.scram.first()
+
+    def _flag(self, offer: scram.Offer) -> str:
+        """RFC 5802 section 6: "y" tells a server that can bind that somebody has hidden this from us. A server that
+        shows that it can bind, but not in a way that we can use, gets "n": nothing was hidden.
+        """
+        if self.mechanism.endswith("-PLUS"):
+            return f"p={channel_binding.NAME}"
+        can_bind = offer.bindings or any(name.endswith("-PLUS") for name in offer.mechanisms)
+        return "n" if can_bind or not self.binding else "y"
 
     def SASLHandler(self, conn: Any, challenge: Any) -> None:
         name = challenge.getName()
         try:
             if name == "failure":
-                conditions = [tag.getName() for tag in challenge.getChildren() if tag and tag.getName() != "text"]
-                self.startsasl, self.condition = "failure", (conditions or ["failure"])[0]
+                self._failed(challenge)
             elif name == "challenge":
                 self._answer(_decode(challenge))
-            elif challenge.getData().strip() and self.scram and not self.verified:
-                self._verify(_decode(challenge))
-            if name == "success":
-                if not self.verified:
-                    raise ValueError("the server didn't prove that it knows the password")
-                self.startsasl = "success"
-        except (ValueError, scramp.ScramException) as error:
-            self._fail(f"the server's part of {self.mechanism} is wrong: {error}")
+            elif name == "success":
+                self._succeeded(challenge)
+        except scram.SCRAMError as error:
+            self._fail(str(error), LOG_ADVICE)
         raise protocol.NodeProcessed
 
     def _answer(self, message: str) -> None:
-        if self.scram is None:
-            raise ValueError("a challenge that PLAIN doesn't have")
-        if self.scram.stage == 1:  # client-first has been sent
-            self.scram.set_server_first(message)
-            if not FEWEST_ITERATIONS <= self.scram.iterations <= MOST_ITERATIONS:
-                raise ValueError(f"{self.scram.iterations} iterations")
-            self._send("response", self.scram.get_client_final())
+        if self.scram is None or self.verified:
+            raise scram.SCRAMError("the server sent a challenge that this mechanism does not have")
+        if not self.proof_sent:
+            self._send("response", self.scram.final(message))
+            self.proof_sent = True
         else:
-            self._verify(message)
+            self.scram.verify(message)
+            self.verified = True
             self._send("response", "")
 
-    def _verify(self, message: str) -> None:
-        self.scram.set_server_final(message)
-        self.verified = True
+    def _succeeded(self, success: Any) -> None:
+        if self.scram and not self.verified:
+            if not self.proof_sent:
+                raise scram.SCRAMError("the server did not ask for a proof of the password")
+            self.scram.verify(_decode(success))
+        self.startsasl = "success"
+
+    def _failed(self, failure: Any) -> None:
+        conditions = [tag.getName() for tag in failure.getChildren() if tag and tag.getName() != "text"]
+        condition = clean((conditions or ["failure"])[0], limit=100)
+        text = clean(failure.getTagData("text") or "", limit=300)
+        about_binding = "channel" in text.lower() and "binding" in text.lower()
+        what, advice = _CONDITIONS.get(condition, ("the server refuses the sign-in", LOG_ADVICE))
+        if about_binding:
+            what, advice = "the server refuses the channel binding", LOG_ADVICE
+        self._fail(f"{what} ({condition}: {text})" if text else f"{what} ({condition})", advice)
+        about_mechanism = about_binding or condition not in _ABOUT_THE_ACCOUNT
+        self.may_try_another = bool(self.scram and self.others and about_mechanism)
 
     def _send(self, name: str, message: str, **attributes: str) -> None:
         data = base64.b64encode(message.encode()).decode()
         self._owner.send(str(protocol.Node(name, attrs={"xmlns": protocol.NS_SASL, **attributes}, payload=[data])))
 
-    def _fail(self, wrong: str) -> None:
-        self.startsasl, self.wrong = "failure", wrong
+    def _fail(self, what: str, advice: str) -> None:
+        self.startsasl, self.what, self.advice = "failure", what, advice
 
 
-def _takes_our_binding(feats: Any) -> bool:
-    """A server says which channel bindings its -PLUS mechanisms take (XEP-0440); the wrong one is refused."""
-    taken = feats.getTag("sasl-channel-binding", namespace=NS_CHANNEL_BINDING)
-    return bool(taken and taken.getTag("channel-binding", attrs={"type": CHANNEL_BINDING}))
+def _offer(feats: Any) -> scram.Offer:
+    mechanisms = feats.getTag("mechanisms", namespace=protocol.NS_SASL)
+    bindings = feats.getTag("sasl-channel-binding", namespace=NS_CHANNEL_BINDING)
+    return scram.Offer(
+        [tag.getData().strip() for tag in (mechanisms.getTags("mechanism") if mechanisms else ())],
+        [tag.getAttr("type") or "" for tag in (bindings.getTags("channel-binding") if bindings else ())],
+    )
 
 
 def _decode(challenge: Any) -> str:
-    """Raises ValueError."""
+    """Raises SCRAMError."""
     try:
-        return base64.b64decode(challenge.getData(), validate=True).decode("utf-8")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise ValueError("not Base64") from error
+        return base64.b64decode(challenge.getData().strip(), validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        raise scram.SCRAMError("what the server sent is not Base64") from None

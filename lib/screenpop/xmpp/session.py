@@ -11,7 +11,7 @@ from typing import Any
 from ..call import uptime
 from ..config import Config
 from . import resolver, tls
-from .errors import SeeOtherHost, SessionError
+from .errors import MechanismRefused, SeeOtherHost, SessionError
 from .sasl import SASL
 from .stanza import NS_RECEIPTS
 from .stream import Client, stanza_error
@@ -23,13 +23,6 @@ KEEP_ALIVE = 15.0  # seconds of silence after which the server is asked whether 
 REDIRECTIONS = 3  # of one sign-in
 NS_PING = "urn:xmpp:ping"  # XEP-0199
 NS_BIND = protocol.NS_BIND
-
-_REFUSED = {
-    # the server's word (RFC 6120 section 6.5): what it means, what to do
-    "not-authorized": ("the server doesn't know this name and password", "check [xmpp] jid and password"),
-    "account-disabled": ("the account is disabled", "enable it on the server"),
-    "credentials-expired": ("the password has expired", "set a new one"),
-}
 
 OnStep = Callable[[str, str], None]
 OnError = Callable[[str, str, str, str], None]
@@ -70,9 +63,21 @@ class Session:
         self.asked = 0.0  # by the uptime: when the server was last asked whether it is still there
 
     def _sign_in(self, found: list[resolver.Host], resource: str) -> None:
+        """A mechanism that the server offers and then refuses is left out in a second stream."""
+        try:
+            self._sign_in_without(frozenset(), found, resource)
+        except MechanismRefused as first:
+            try:
+                self._sign_in_without(frozenset([first.mechanism]), found, resource)
+            except SessionError as second:
+                if second.step == "sign-in":
+                    second = SessionError("sign-in", f"{first.what} | {second.what}", second.advice)
+                raise second from None
+
+    def _sign_in_without(self, refused: frozenset[str], found: list[resolver.Host], resource: str) -> None:
         self.client = self._connect(found)
         try:
-            self._authenticate()
+            self._authenticate(refused)
             self._bind(resource)
         except BaseException:
             self.client.Connection.disconnect()
@@ -123,19 +128,19 @@ class Session:
     def _begin(self, client: Client) -> None:
         client.deadline = time.monotonic() + STEP_DEADLINE
 
-    def _authenticate(self) -> None:
+    def _authenticate(self, refused: frozenset[str]) -> None:
         client = self.client
         self._begin(client)
-        sasl = SASL(self.config.jid.local, self.config.password, client.Connection.tls)
+        certificate = client.Connection.tls.getpeercert(binary_form=True)
+        sasl = SASL(self.config.jid.local, self.config.password, certificate, refused)
         with client.sending("sign-in"):
             sasl.PlugIn(client)
         client.wait(lambda: sasl.startsasl != "in-process", "sign-in")
         if sasl.startsasl != "success":
-            what, advice = _REFUSED.get(
-                sasl.condition,
-                (sasl.wrong or f"the server says {sasl.condition or 'nothing of SASL'}", "look into the server's log"),
-            )
-            raise SessionError("sign-in", f"{self.config.jid} by {sasl.mechanism or 'SASL'}: {what}", advice)
+            what = f"{self.config.jid} by {sasl.mechanism or 'SASL'}: {sasl.what}"
+            if sasl.may_try_another:
+                raise MechanismRefused(sasl.mechanism, what, sasl.advice)
+            raise SessionError("sign-in", what, sasl.advice)
         self.on_step("sign-in", f"{self.config.jid} by {sasl.mechanism}")
         self._begin(client)
         client.start_stream()

@@ -1,4 +1,4 @@
-"""xmpppy, imported without dnspython: it would take 40 ms for SRV records that resolver.py looks up only when needed."""
+"""xmpppy, imported without dnspython: that takes 40 ms, and resolver.py needs it for SRV records only."""
 
 import sys
 
