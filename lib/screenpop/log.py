@@ -9,14 +9,19 @@ from pathlib import Path
 
 from .text import clean
 
-REMEMBERED = 20  # pops
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .spool.records import Message
+
+REMEMBERED = 20  # messages
 
 
 class Log:
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.said = ""
-        self.last: list[dict[str, object]] = []  # what became of the last pops
+        self.current_problem = ""  # why something waits, so that it is logged once
+        self._file_problem = ""
+        self.last: list[dict[str, object]] = []  # what became of the last messages
         syslog.openlog("screen_pop", syslog.LOG_PID, syslog.LOG_DAEMON)
 
     def write(self, text: str) -> None:
@@ -28,18 +33,29 @@ class Log:
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(f"{stamp} screen_pop[{os.getpid()}] {line}\n")
         except OSError as error:
-            if self.said != str(error):
-                self.said = str(error)
+            if self._file_problem != str(error):
+                self._file_problem = str(error)
                 syslog.syslog(clean(f"{self.file}: {error.strerror}: logging to syslog only", limit=1000))
 
-    def pop(self, call_id: str, recipient: str, outcome: str, age: float) -> None:
-        """What became of one pop, `age` seconds after the call came."""
-        self.write(f"{call_id} {recipient} {outcome} {age * 1000:.0f} ms")
-        pop = {
+    def problem(self, reason: str, waiting: int = 0) -> None:
+        """Why messages wait, and how many: one line until there is another reason, or it is over."""
+        if reason != self.current_problem:
+            self.write(f"not sent yet, {waiting} waiting: {reason}" if waiting else f"not sent yet: {reason}")
+        self.current_problem = reason
+
+    def problem_is_over(self) -> None:
+        self.current_problem = ""
+
+    def message(self, message: Message, outcome: str) -> None:
+        """What became of a message, and how many milliseconds after the call came."""
+        milliseconds = round(message.call.age() * 1000)
+        recipient = message.to or "nobody"
+        self.write(f"{message.call.id} {recipient} {outcome} {milliseconds} ms")
+        entry = {
             "time": time.time(),
-            "call": call_id,
+            "call": message.call.id,
             "recipient": recipient,
             "outcome": outcome,
-            "ms": round(age * 1000),
+            "ms": milliseconds,
         }
-        self.last = [*self.last[1 - REMEMBERED :], pop]
+        self.last = [*self.last[1 - REMEMBERED :], entry]

@@ -1,0 +1,43 @@
+"""The messages that wait, in memory: when each is due, and which go first."""
+
+from __future__ import annotations
+
+
+class Backlog:
+    """File names of messages, which begin with the time of the call. After a restart all of them are due."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, float] = {}  # as time.monotonic()
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._due
+
+    def names(self) -> list[str]:
+        return sorted(self._due)
+
+    def add(self, name: str, due: float = 0.0) -> None:
+        self._due[name] = due
+
+    def remove(self, name: str) -> None:
+        self._due.pop(name, None)
+
+    def all_due(self) -> None:
+        self._due = dict.fromkeys(self._due, 0.0)
+
+    def next(self, now: float, late_before: float, count: int) -> list[str]:
+        """The messages to be sent now: those of fresh calls, then those of calls before `late_before` (seconds since
+        the epoch), the oldest first.
+        """
+        late = f"{late_before:017.6f}"
+        due = [name for name, when in self._due.items() if when <= now]
+        return sorted(due, key=lambda name: (name < late, name))[:count]
+
+    def next_due(self) -> float | None:
+        """When the next message is due, if any waits."""
+        return min(self._due.values(), default=None)
+
+    def has_postponed(self, now: float) -> bool:
+        return any(when > now for when in self._due.values())

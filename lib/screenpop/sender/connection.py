@@ -1,0 +1,51 @@
+"""The XMPP session, and when the next one may be begun."""
+
+from __future__ import annotations
+
+import time
+
+from ..config import Config
+from ..xmpp.errors import SessionError
+from ..xmpp.session import OnError, OnReceipt, OnStep, Session
+from .backoff import SessionPause
+
+KEEP_ALIVE_INTERVAL = 60.0  # seconds, where there is no session to keep alive
+
+
+class Connection:
+    def __init__(self) -> None:
+        self.session: Session | None = None
+        self.pause = SessionPause()
+        self._redirected_to = ""  # the host to which the server has sent us
+
+    def may_send(self) -> bool:
+        """Whether there is a session, or another one may be begun."""
+        return self.session is not None or time.monotonic() >= self.pause.until
+
+    def open(self, config: Config, resource: str, on_step: OnStep, on_error: OnError, on_receipt: OnReceipt) -> Session:
+        """The session. Raises SessionError."""
+        if self.session is None:
+            redirected_to, self._redirected_to = self._redirected_to, ""  # once: there may be no server
+            self.session = Session(config, resource, on_step, on_error, on_receipt, redirected_to)
+            self.pause.end()
+        return self.session
+
+    def failed(self, refused: bool) -> None:
+        """An attempt to begin a session, or to send over it, has failed."""
+        self.close()
+        self.pause.begin(time.monotonic(), refused)
+
+    def close(self) -> None:
+        if self.session:
+            session, self.session = self.session, None
+            self._redirected_to = session.elsewhere
+            session.close()
+
+    def keep_alive(self) -> float:
+        """Ask a silent server whether it is there. Returns seconds until this is due again. Raises SessionError."""
+        return self.session.keep_alive() if self.session else KEEP_ALIVE_INTERVAL
+
+    def process(self) -> None:
+        """Handle what the server has sent. Raises SessionError."""
+        if self.session:
+            self.session.process()

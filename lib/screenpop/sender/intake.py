@@ -1,0 +1,100 @@
+"""Calls that doors have left in new/ become messages in queue/, one for each recipient."""
+
+from __future__ import annotations
+
+import time
+
+from ..config import Config
+from ..log import Log
+from ..pop import routes
+from ..spool import records, released
+from ..spool.outbox import Outbox
+from ..spool.queue import Queue
+from ..spool.records import NO_RECIPIENT, InvalidFile, Message
+from . import backoff
+from .backlog import Backlog
+from .replies import Replies
+from .results import Results, never
+
+CALLS_AT_ONCE = 100  # calls that are taken in before the next window of messages is sent
+
+
+class Intake:
+    def __init__(self, queue: Queue, backlog: Backlog, log: Log, replies: Replies, results: Results) -> None:
+        self.queue, self.backlog, self.log, self.replies, self.results = queue, backlog, log, replies, results
+        self.outbox = Outbox(queue.path)
+        self.delayed: dict[str, float] = {}  # names that could not be taken in, and when to try again (monotonic)
+
+    def waiting(self) -> list[str]:
+        """The names in new/, the oldest call first. Raises OSError."""
+        names = self.queue.new_calls()
+        self.delayed = {name: due for name, due in self.delayed.items() if name in names}
+        return names
+
+    def next_due(self) -> float | None:
+        """When the next call that could not be taken in is due, if there is one."""
+        return min(self.delayed.values(), default=None)
+
+    def take_in(self, config: Config) -> bool:
+        """Take some calls in: fresh ones first, then the oldest. Returns whether there were any. Raises OSError."""
+        now = time.monotonic()
+        names = [name for name in self.waiting() if self.delayed.get(name, 0.0) <= now]
+        late = f"{time.time() - config.late_after:017.6f}"
+        chosen = sorted(names, key=lambda name: (name < late, name))[:CALLS_AT_ONCE]
+        for name in chosen:
+            try:
+                self._take_in(name, config)
+            except FileNotFoundError:  # somebody took it away
+                continue
+            except InvalidFile as reason:
+                self._reject(name, str(reason))
+            except OSError as error:  # out of file descriptors
+                self._delay(name, str(error))
+            except Exception as error:  # a bug, which must not hold up other calls
+                self._delay(name, f"{type(error).__name__}: {error}")
+        return bool(chosen)
+
+    def _take_in(self, name: str, config: Config) -> None:
+        path = f"{self.queue.path}/new/{name}"
+        record = records.read(path)
+        call = records.call_from(record, path)
+        told, failed_before = released.outcomes(record)
+        recipients, wrong = routes.recipients(call, config.to)
+        reasons = {**wrong, **failed_before}
+        waiting = [Message(call, to) for to in recipients if to not in told and to not in reasons]
+        failed = [Message(call, to, reason) for to, reason in reasons.items()]
+        self.replies.expect(self.outbox.reply_fifo(call), call, [*waiting, *failed])
+        self.queue.accept(name, waiting, failed)
+        for message in waiting:
+            self.backlog.add(message.name)
+        for message in failed:
+            self.results.settled(message, never(message.reason))
+
+    def _delay(self, name: str, reason: str) -> None:
+        self.delayed[name] = time.monotonic() + backoff.FIRST
+        self.log.problem(reason, waiting=len(self.delayed))
+
+    def _reject(self, name: str, reason: str) -> None:
+        try:
+            self.queue.reject("new", name, reason)
+            self.log.write(f"{name} failed: {reason}")
+        except FileNotFoundError:  # somebody took it away
+            pass
+        except OSError as error:
+            self._delay(name, str(error))
+
+    def give_up(self, reason: str, give_up_after: float, names: list[str] | None = None) -> None:
+        """Calls that can't be taken in, and are too old to wait for that, go to failed/ without a recipient; so do
+        those in `names`, whatever their age. Raises OSError.
+        """
+        for name in self.waiting() if names is None else names:
+            try:
+                call = records.read_call(f"{self.queue.path}/new/{name}")
+            except (InvalidFile, FileNotFoundError):
+                continue
+            if names is None and call.age() <= give_up_after:
+                continue
+            what = "the spool is full" if names else f"given up after {call.age():.0f} s"
+            message = Message(call, NO_RECIPIENT, f"{what}: {reason}")
+            self.queue.accept(name, [], [message])
+            self.results.settled(message, never(message.reason))

@@ -1,0 +1,233 @@
+"""The sender's half of the spool. Only the holder of the lock (trigger.py) writes here.
+
+    new/     calls, as doors have written them (outbox.py)
+    queue/   messages: a call and one recipient, with all that is needed to send and to re-send it
+    sent/    the same files after the server's confirmation, so that the call's later events can correct them
+    failed/  the same files, each with its reason
+
+A message moves from folder to folder by rename(2), so a kill at any instruction leaves it in exactly one of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable
+
+from .outbox import Outbox
+from .records import NO_RECIPIENT, InvalidFile, Message, call_id, message_name, read_message
+
+STALE = 3600.0  # seconds after which nobody writes to a file in tmp/ any more
+
+
+class Queue:
+    """What a full disk prevents is remembered in memory, and done in its order as soon as there is room (`catch_up`).
+    So no message is sent twice because its result could not be written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.trouble = ""  # why the disk is behind; empty when it is not
+        self._owed: dict[str, list[Callable[[], None]]] = {}  # by call id: what is still to be done on the disk
+        self._unwritten: dict[str, Message] = {}  # by name
+
+    def make(self) -> None:
+        """Make the folders that are missing. Raises OSError."""
+        Outbox(self.path).make()
+
+    def new_calls(self) -> list[str]:
+        """The names in new/, the oldest call first. Raises OSError."""
+        return sorted(name for name in self._names("new") if call_id(name) not in self._owed)
+
+    def messages(self) -> list[str]:
+        """The names in queue/, the oldest call first. Raises OSError."""
+        return sorted({*self._names("queue"), *self._unwritten})
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            return os.listdir(f"{self.path}/{folder}")
+        except FileNotFoundError:
+            self.make()
+            return []
+
+    def accept(self, name: str, waiting: Iterable[Message], failed: Iterable[Message] = ()) -> None:
+        """A call in new/ becomes messages. After a kill in between it does so again: the names are the same."""
+        steps: list[Callable[[], None]] = []
+        for folder, messages in (("queue", waiting), ("failed", failed)):
+            for message in messages:
+                self._unwritten[message.name] = message
+                steps.append(lambda folder=folder, message=message: self._write_message(folder, message))  # type: ignore[misc]
+        self._do(call_id(name), *steps, lambda: _unlink(f"{self.path}/new/{name}"))
+
+    def replace_failed(self, name: str, messages: Iterable[Message]) -> None:
+        """Messages take the place of a file in failed/. Raises OSError."""
+        for message in messages:
+            self._write(f"failed/{message.name}", message.json())
+        _unlink(f"{self.path}/failed/{name}")
+
+    def load(self, name: str) -> Message:
+        """Raises InvalidFile, FileNotFoundError, OSError."""
+        return self._unwritten.get(name) or read_message(f"{self.path}/queue/{name}")
+
+    def sent(self, message: Message) -> None:
+        """The server has confirmed it."""
+        self._do(message.call.id, lambda: self._move(message.name, "queue", "sent"))
+
+    def failed(self, message: Message, folder: str = "queue") -> None:
+        """It will never be sent, for `message.reason`. The reason is written before the file moves to failed/."""
+
+        def write_and_move() -> None:
+            try:
+                self._write(f"{folder}/{message.name}", message.json())
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # on a full disk the log has the reason
+                    raise
+            self._move(message.name, folder, "failed")
+
+        self._do(message.call.id, write_and_move)
+
+    def find_sent(self, stanza_id: str) -> Message | None:
+        """The message in sent/ with this id."""
+        try:
+            return read_message(f"{self.path}/sent/{message_name(stanza_id)}")
+        except (ValueError, OSError):
+            return None
+
+    def send_again(self, message: Message) -> None:
+        """Put a message that was sent back into the queue."""
+        self._do(message.call.id, lambda: self._move(message.name, "sent", "queue"))
+
+    def retry(self) -> list[str]:
+        """Put what has failed back into the queue; a call whose recipients were not known becomes new again.
+
+        Returns the names of the messages. Raises OSError.
+        """
+        names = []
+        for name in sorted(self._names("failed")):
+            try:
+                message = read_message(f"{self.path}/failed/{name}")
+            except (InvalidFile, FileNotFoundError):
+                continue
+            if message.to == NO_RECIPIENT:
+                self._write(f"new/{message.call.id}.json", message.call.json())
+                _unlink(f"{self.path}/failed/{name}")
+            else:
+                self._move(name, "failed", "queue")
+                names.append(name)
+        return names
+
+    def reject(self, folder: str, name: str, reason: str) -> None:
+        """Move a foreign file to failed/, with the reason beside it, by a name that is new there and not too long.
+
+        Raises OSError.
+        """
+        moved = os.fsdecode(os.fsencode(name)[:200]) + f".{os.urandom(4).hex()}"
+        os.rename(f"{self.path}/{folder}/{name}", f"{self.path}/failed/{moved}")
+        try:
+            self._write(f"failed/{moved}.reason", f"{reason}\n".encode("utf-8", "replace"))
+        except OSError:  # a full disk: the log has it
+            pass
+
+    def catch_up(self) -> None:
+        """Try again to write what could not be written."""
+        self.trouble = ""
+        for owed in list(self._owed):
+            self._pay(owed)
+
+    def oldest_beyond(self, folder: str, count: int, size: int) -> list[str]:
+        """The oldest names in a folder, as many as exceed the limits: files, and bytes in all. Raises OSError."""
+        sizes = {}
+        with os.scandir(f"{self.path}/{folder}") as entries:
+            for entry in entries:
+                try:
+                    sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+                except FileNotFoundError:
+                    continue
+        names, left = sorted(sizes), sum(sizes.values())
+        excess = 0
+        while len(names) - excess > count or left > size:
+            left -= sizes[names[excess]]
+            excess += 1
+        return names[:excess]
+
+    def forget(self, folder: str, name: str) -> None:
+        """Remove a file from sent/ or failed/, be it a foreign folder. Raises OSError."""
+        path = f"{self.path}/{folder}/{name}"
+        try:
+            _unlink(path)
+        except IsADirectoryError:
+            shutil.rmtree(path)
+
+    def forget_sent_before(self, timestamp: float) -> None:
+        """Remove the messages in sent/ whose calls came before this time (seconds since the epoch). Raises OSError."""
+        before = f"{timestamp:017.6f}"
+        for name in self._names("sent"):
+            if name < before:
+                self.forget("sent", name)
+
+    def tidy(self) -> None:
+        """Remove what killed processes have left in tmp/. Raises OSError."""
+        with os.scandir(f"{self.path}/tmp") as entries:
+            for entry in entries:
+                try:
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE:
+                        os.unlink(entry.path)
+                except (FileNotFoundError, IsADirectoryError):
+                    continue
+
+    def _do(self, call: str, *steps: Callable[[], None]) -> None:
+        self._owed.setdefault(call, []).extend(steps)
+        self._pay(call)
+
+    def _pay(self, call: str) -> None:
+        owed = self._owed[call]
+        try:
+            while owed:
+                owed[0]()
+                del owed[0]
+        except OSError as error:
+            self.trouble = f"{self.path}: {error.strerror}"
+            return
+        del self._owed[call]
+
+    def _write_message(self, folder: str, message: Message) -> None:
+        self._write(f"{folder}/{message.name}", message.json())
+        self._unwritten.pop(message.name, None)
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Write a file under a random name in tmp/ and rename it. Raises OSError."""
+        written = f"{self.path}/tmp/{os.urandom(8).hex()}"
+        try:
+            file = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            self.make()
+            file = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            while data:
+                data = data[os.write(file, data) :]
+            os.rename(written, f"{self.path}/{name}")
+        except OSError:
+            _unlink(written)
+            raise
+        finally:
+            os.close(file)
+
+    def _move(self, name: str, source: str, target: str) -> None:
+        """Raises OSError; a file that somebody has taken away is passed over."""
+        old, new = f"{self.path}/{source}/{name}", f"{self.path}/{target}/{name}"
+        try:
+            os.rename(old, new)
+        except FileNotFoundError:
+            self.make()
+            if os.path.lexists(old):
+                os.rename(old, new)
+
+
+def _unlink(path: str) -> None:
+    """Remove a file, unless somebody has done so."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass

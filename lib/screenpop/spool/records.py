@@ -1,0 +1,104 @@
+"""What stands in the spool's files, read by the sender and by the commands. Nothing here writes.
+
+A call (new/) is the JSON object of `Call.json`; its file is named by its id. A message (queue/, sent/, failed/) is a
+call and one recipient; its file is named by both, so that writing it twice leaves one file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+from typing import Any
+
+from ..call import Call
+from ..text import clean
+
+LARGEST = 2_097_152  # bytes of a file that is read
+NO_RECIPIENT = ""  # of a call that failed before it was known who is told
+
+
+class InvalidFile(ValueError):
+    """A file that is no call or no message, and why."""
+
+
+class Message:
+    """One call for one recipient. `id` is the stanza's id: the same for each attempt, so a repeat can be recognised."""
+
+    def __init__(self, call: Call, to: str, reason: str = "") -> None:
+        self.call, self.to, self.reason = call, to, reason
+        recipient = hashlib.sha256(to.encode("utf-8", "replace")).hexdigest()[:8]
+        self.id = f"{call.id}-{recipient}"
+        self.name = f"{call.id}~{recipient}.json"
+
+    def json(self) -> bytes:
+        record = {"call": self.call.record(), "to": self.to, "reason": self.reason}
+        return json.dumps(record, ensure_ascii=False).encode("utf-8", "ignore")
+
+
+def message_name(stanza_id: str) -> str:
+    """The file name of the message with this stanza id. Raises ValueError when no message has such an id."""
+    if not re.fullmatch(r"[\w.-]{1,100}-[0-9a-f]{8}", stanza_id):
+        raise ValueError(f"{stanza_id!r} is no id of a message")
+    call_id, _, recipient = stanza_id.rpartition("-")
+    return f"{call_id}~{recipient}.json"
+
+
+def call_id(name: str) -> str:
+    """The id of the call, of a file name of a call or of a message."""
+    return name.partition("~")[0].removesuffix(".json")
+
+
+def read_call(path: str) -> Call:
+    """Raises InvalidFile; FileNotFoundError and OSError when it can't be known what the file is."""
+    return call_from(read(path), path)
+
+
+def call_from(record: Any, path: str) -> Call:
+    """Raises InvalidFile."""
+    try:
+        call = Call.from_record(record)
+    except ValueError as error:
+        raise InvalidFile(f"not a call: {error}") from error
+    if os.path.basename(path) != f"{call.id}.json" or not re.fullmatch(r"[\w.-]{1,100}", call.id):
+        raise InvalidFile(f"not a call: its name should be {clean(call.id)}.json")
+    return call
+
+
+def read_message(path: str) -> Message:
+    """Raises InvalidFile; FileNotFoundError and OSError when it can't be known what the file is."""
+    record = read(path)
+    if not isinstance(record, dict) or not all(isinstance(record.get(name), str) for name in ("to", "reason")):
+        raise InvalidFile("not a message: it has no recipient")
+    try:
+        call = Call.from_record(record.get("call"))
+    except ValueError as error:
+        raise InvalidFile(f"not a message: {error}") from error
+    message = Message(call, clean(record["to"], limit=8192), clean(record["reason"], limit=1000))
+    if os.path.basename(path) != message.name:
+        raise InvalidFile(f"not a message: its name should be {clean(message.name)}")
+    return message
+
+
+def read(path: str) -> Any:
+    """The JSON value in a file. Raises InvalidFile and OSError."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError as error:
+        raise InvalidFile(f"not a call: {error.strerror}") from error
+    except OSError as error:
+        if os.path.islink(path):
+            raise InvalidFile("not a call: a symbolic link") from error
+        raise
+    with os.fdopen(file, "rb") as opened:
+        state = os.fstat(file)
+        if not stat.S_ISREG(state.st_mode):
+            raise InvalidFile("not a call: not a regular file")
+        if state.st_size > LARGEST:
+            raise InvalidFile(f"not a call: {state.st_size} bytes")
+        try:
+            return json.loads(opened.read(LARGEST))
+        except (ValueError, RecursionError) as error:
+            raise InvalidFile(f"not a call: {error}") from error
