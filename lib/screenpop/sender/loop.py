@@ -1,6 +1,6 @@
 """The sender: takes the calls out of the outbox and sends them, over one session for as many as come.
 
-Started by a door when a call comes and nobody answers the doorbell (spool/trigger.py), it stays for `linger` seconds after
+Started by a door when a call comes and nobody reads the trigger (spool/trigger.py), it stays for `linger` seconds after
 the last call, and for as long as calls wait.
 """
 
@@ -17,7 +17,7 @@ from ..call import Call, uptime
 from ..log import Log
 from ..spool import trigger
 from ..spool.outbox import Broken, Outbox
-from ..spool.trigger import FLUSH, Doorbell
+from ..spool.trigger import FLUSH, Trigger
 from ..xmpp.errors import SessionError
 from .delivery import Delivery
 
@@ -28,7 +28,7 @@ TIDY = 3600.0  # seconds after which it tidies up again
 
 
 class Sender:
-    def __init__(self, outbox: Outbox, bell: Doorbell, conf: Path) -> None:
+    def __init__(self, outbox: Outbox, bell: Trigger, conf: Path) -> None:
         self.outbox, self.bell, self.conf = outbox, bell, conf
         self.log = Log(config.default_log_file())
         self.delivery = Delivery(outbox, self.log)
@@ -73,7 +73,7 @@ class Sender:
     def _has_outbox(self) -> bool:
         """Whether this is still its sender."""
         try:
-            return self.bell.keep()
+            return self.bell.renew()
         except OSError as error:  # it can't be known: out of file descriptors
             self._troubled(str(error))
             return True
@@ -157,7 +157,7 @@ class Sender:
         watched = [side for side in (self.bell, self.delivery.session) if side]
         ready = select.select(watched, [], [], min(max(0.0, seconds), LOOK))[0]
         if self.bell in ready:
-            if FLUSH in self.bell.answer():
+            if FLUSH in self.bell.read():
                 self.next_attempt, self.pause = 0.0, FIRST_PAUSE
             elif self.stopped:  # a new call is a reason to try again, but no more than once a second
                 self.next_attempt, self.pause = min(self.next_attempt, self.last_attempt + FIRST_PAUSE), FIRST_PAUSE
