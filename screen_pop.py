@@ -1,40 +1,44 @@
 #!/usr/bin/env python3
-"""screen_pop: shows people who is calling, on their XMPP client, before they pick up. An AGI script for Asterisk:
+"""screen_pop shows people on their XMPP client who is calling, before they pick up. This is its AGI script:
 
     exten => 123,1,AGI(screen_pop.py,${CALLERID(num)})
 
-It only hands the call over (lib/screenpop/doors/agi.py), and is never a command line: a caller chooses its arguments.
+It only hands the call over (lib/screenpop/doors/agi.py). It must never become a command line: a caller chooses its
+arguments.
 """
 
-import _signal  # the module `signal` makes enumerations of it first, and the caller waits
-import os
+import _signal  # the modules `signal` and `os` take milliseconds to import, while the caller waits
+import posix
 import sys
 
-_signal.signal(_signal.SIGHUP, _signal.SIG_IGN)  # until pyst2 handles it: a caller who hangs up at once is told of, too
+_signal.signal(_signal.SIGHUP, _signal.SIG_IGN)  # until agi.py handles it: also show a caller who hangs up at once
 
-beside = os.path.join(os.path.dirname(os.path.realpath(__file__)), "lib")
-if os.path.isdir(beside):
-    sys.path.insert(0, beside)
+LIBRARY = ""  # the folder of the package and of what it imports, set by install.sh
+if not LIBRARY:  # a checkout
+    import os
+
+    LIBRARY = os.path.join(os.path.dirname(os.path.realpath(__file__)), "lib")
+sys.path.insert(0, LIBRARY)
 
 
 def main() -> None:
-    """The call is never harmed: whatever goes wrong is said on Asterisk's console, and ends with 0."""
+    """The call is never harmed: whatever goes wrong is reported on Asterisk's console, and the exit status is 0."""
     try:
         from screenpop.doors import agi
 
         agi.main()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        # Nothing of the package may be needed for this. What could end the quoted text is left out.
+        # Nothing of the package may be needed here. Characters that could end the quoted text are removed.
         reason = "".join(char if char.isprintable() and char not in '"\\' else " " for char in reason)
         sys.stdout.write(f'VERBOSE "screen_pop: {reason[:500]}" 1\nSET VARIABLE SCREEN_POP_STATUS FAILED\n')
         sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    if os.isatty(0):
+    if posix.isatty(0):
         sys.exit("screen_pop.py is for Asterisk's dialplan; to send a test pop, run: screen-pop test NUMBER")
     try:
         main()
     finally:
-        os._exit(0)  # at once: nothing is left to tidy up, and the caller waits
+        posix._exit(0)  # at once: nothing is left to clean up, and the caller waits

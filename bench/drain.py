@@ -26,7 +26,7 @@ from parts.recipient import Recipient
 from real import NUMBER, QUIET, real_prosody
 from screenpop.call import Call
 from screenpop.spool import trigger
-from screenpop.spool.replies import Answers
+from screenpop.spool.replies import Replies
 
 SLOWEST, LARGEST = 500.0, 60.0  # targets: pops a second, MB
 PATIENCE = 60.0  # seconds for the sender, each time
@@ -44,7 +44,7 @@ class Drain:
 def drain(prosody: Prosody, folder: Path, count: int) -> Drain:
     # all are late, as calls are that had to wait for the server
     with Recipient.at(prosody) as alice, Pbx(folder, prosody, prosody.ca_file, late_after=0) as pbx:
-        calls = [Call.new(number=f"+1555{number:07}", extension="123") for number in range(count)]
+        calls = [Call(number=f"+1555{number:07}", extension="123") for number in range(count)]
         calls[0].receipt = True  # of such a call the sender tells each step
         for call in calls:
             pbx.outbox.put(call)
@@ -76,11 +76,11 @@ def drain(prosody: Prosody, folder: Path, count: int) -> Drain:
         )
 
 
-def listening(pbx: Pbx, call: Call) -> contextlib.closing[Answers]:
-    return contextlib.closing(Answers(pbx.outbox, call))
+def listening(pbx: Pbx, call: Call) -> contextlib.closing[Replies]:
+    return contextlib.closing(Replies(pbx.outbox, call))
 
 
-def wait_for(answers: Answers, name: str, value: str) -> float:
+def wait_for(answers: Replies, name: str, value: str) -> float:
     """When the sender said so, as time.monotonic()."""
     until = time.monotonic() + PATIENCE
     while select.select([answers], [], [], max(0.0, until - time.monotonic()))[0]:

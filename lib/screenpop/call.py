@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import time
+import posix
+import time as clock
 
 from .text import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 EVENTS = ("ringing", "answered", "missed", "ended")
@@ -17,72 +18,92 @@ EVENTS = ("ringing", "answered", "missed", "ended")
 class Call:
     """One event of one call. All text in it has been cleaned.
 
-    `presentation` is Asterisk's number (`callerid.h`: `& 0x60` not 0 is restricted or unavailable). A number that may
-    not be shown is not kept either: `number` and `name` are then empty and `withheld` is true.
+    `id`: unique; the name of the call's file in the outbox.
+    `time`: when the event came, in seconds since the epoch. `boot` and `uptime`: Linux' id of the machine's run, and
+    its seconds until then, because a clock may be set.
+    `presentation`: Asterisk's number (`callerid.h`: `& 0x60` is not 0 for restricted or unavailable). A number that
+    must not be shown is not kept either: `number` and `name` are then empty and `withheld` is true.
+    `to`: recipients given by the dialplan, joined by "&"; empty for the configured ones.
+    `receipt`: ask the recipient's client to confirm (XEP-0184).
+    `delivered`, `failed`: recipients, and recipients with the reason.
     """
 
-    id: str = ""  # unique; the name of the file in the outbox
-    time: float = 0.0  # when it came, in seconds since the epoch; and, because a clock may be set:
-    boot: str = ""  # Linux' id of the machine's run,
-    uptime: float = 0.0  # and its seconds until then
-    event: str = "ringing"
-    number: str = ""
-    name: str = ""
-    presentation: int = 0
-    withheld: bool = False
-    dnid: str = ""
-    extension: str = ""
-    context: str = ""
-    channel: str = ""
-    uniqueid: str = ""
-    to: str = ""  # recipients given by the dialplan, joined by "&"; empty: the configured ones
-    receipt: bool = False  # ask the recipient's client to confirm (XEP-0184)
-    # What the sender knows of it so far:
-    delivered: tuple[str, ...] | list[str] = ()
-    failed: dict[str, str] = {}  # noqa: RUF012 - a default that is never changed in place; recipient: reason
-
-    def __init__(self, **known: object) -> None:
-        self.__dict__.update(known)
-
-    @classmethod
-    def new(cls, **known: object) -> Call:
-        """A call that comes in now."""
-        now = time.time()
-        return cls(id=f"{now:017.6f}-{os.urandom(6).hex()}", time=now, boot=BOOT, uptime=uptime(), **known)
+    def __init__(
+        self,
+        *,
+        id: str = "",
+        time: float = 0.0,
+        boot: str = "",
+        uptime: float = 0.0,
+        event: str = "ringing",
+        number: str = "",
+        name: str = "",
+        presentation: int = 0,
+        withheld: bool = False,
+        dnid: str = "",
+        extension: str = "",
+        context: str = "",
+        channel: str = "",
+        uniqueid: str = "",
+        to: str = "",
+        receipt: bool = False,
+        delivered: Sequence[str] = (),
+        failed: dict[str, str] | None = None,
+    ) -> None:
+        """Without a `time` the call comes in now; without an `id` it gets one."""
+        if not time:
+            time, boot, uptime = _now()
+        self.id = id or f"{time:017.6f}-{posix.urandom(6).hex()}"
+        self.time = time
+        self.boot = boot
+        self.uptime = uptime
+        self.event = event
+        self.number = number
+        self.name = name
+        self.presentation = presentation
+        self.withheld = withheld
+        self.dnid = dnid
+        self.extension = extension
+        self.context = context
+        self.channel = channel
+        self.uniqueid = uniqueid
+        self.to = to
+        self.receipt = receipt
+        self.delivered = list(delivered)
+        self.failed = failed or {}
 
     @classmethod
     def from_record(cls, record: object) -> Call:
-        """A call out of its JSON object; fields of a later version are passed over. Raises ValueError."""
+        """A call from its JSON object; unknown fields, such as a later version's, are ignored. Raises ValueError."""
         if not isinstance(record, dict):
             raise ValueError("not a JSON object")
-        known: dict[str, Any] = {}
-        for field, default in _DEFAULTS.items():
-            if field in record:
-                numeric = isinstance(default, float)
-                kind = (list, tuple) if field == "delivered" else (int, float) if numeric else type(default)
-                if not isinstance(record[field], kind):
-                    raise ValueError(f"{field} is not {type(default).__name__}")
-                if numeric and not abs(record[field]) < 2**53:  # or no number at all
-                    raise ValueError(f"{field} is out of range")
-                known[field] = clean(record[field], limit=8192) if isinstance(default, str) else record[field]
-        if not known.get("id") or not 0 < known.get("time", 0) < 2**33:
+        fields: dict[str, Any] = {}
+        for name, kind in _KINDS.items():
+            if name not in record:
+                continue
+            if not isinstance(record[name], kind):
+                raise ValueError(f"{name} is not {kind[0].__name__}")
+            if float in kind and not abs(record[name]) < 2**53:  # or not a number at all
+                raise ValueError(f"{name} is out of range")
+            fields[name] = clean(record[name], limit=8192) if str in kind else record[name]
+        if not fields.get("id") or not 0 < fields.get("time", 0) < 2**33:
             raise ValueError("no id or no time in it")
-        if not all(isinstance(text, str) for text in (*known.get("delivered", ()), *known.get("failed", {}).values())):
-            raise ValueError("what has become of it is not text")
-        return cls(**known)
+        outcome = (*fields.get("delivered", ()), *fields.get("failed", {}).values())
+        if not all(isinstance(text, str) for text in outcome):
+            raise ValueError("what became of it is not text")
+        return cls(**fields)
 
     def age(self) -> float:
-        """For how many seconds it has waited; by the clock on the wall only if the machine has been restarted since."""
+        """For how many seconds it has waited; by the wall clock only if the machine has been restarted since."""
         if self.boot and self.boot == BOOT:
             return uptime() - self.uptime
-        return max(0.0, time.time() - self.time)
+        return max(0.0, clock.time() - self.time)
 
     def record(self) -> dict[str, object]:
-        """What of it is known; the rest is at its default."""
+        """The JSON object of this call."""
         return dict(self.__dict__)
 
     def json(self) -> bytes:
-        """The JSON object of this call."""
         return _json(self.record()).encode("utf-8", "ignore")
 
 
@@ -91,7 +112,7 @@ _ESCAPES = {**{code: f"\\u{code:04x}" for code in range(0x20)}, ord('"'): '\\"',
 
 
 def _json(value: object) -> str:
-    """As `json.dumps`, whose import alone keeps the caller waiting for longer than the rest of the door."""
+    """The same as `json.dumps`, whose import takes longer than all else that a door does."""
     if isinstance(value, str):
         return f'"{value.translate(_ESCAPES)}"'
     if isinstance(value, dict):
@@ -102,17 +123,29 @@ def _json(value: object) -> str:
 
 
 def uptime() -> float:
-    """Seconds since the machine was started; nobody sets this clock, and it goes on while the machine is suspended."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    """Seconds since the machine was started. Nobody sets this clock, and it goes on while the machine is suspended."""
+    return clock.clock_gettime(clock.CLOCK_BOOTTIME)
+
+
+def _now() -> tuple[float, str, float]:
+    """`time`, `boot` and `uptime` of a call."""
+    return clock.time(), BOOT, uptime()
 
 
 def _boot_id() -> str:
     try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            return file.read().decode().strip()
+        file = posix.open("/proc/sys/kernel/random/boot_id", posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError:  # a chroot without /proc
         return ""
+    try:
+        return posix.read(file, 100).decode().strip()
+    finally:
+        posix.close(file)
 
 
 BOOT = _boot_id()
-_DEFAULTS = {field: getattr(Call, field) for field in Call.__annotations__}
+# what each field is in JSON
+_KINDS: dict[str, tuple[type, ...]] = {
+    **{name: (type(value),) for name, value in vars(Call(time=1.0)).items()},
+    **dict.fromkeys(("time", "uptime"), (float, int)),
+}

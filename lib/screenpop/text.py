@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# XML 1.0 section 2.2 forbids control characters (a line end would forge a log line, too) and two noncharacters.
+# XML 1.0 section 2.2 forbids control characters (a line end would also forge a log line) and two noncharacters.
 # Bidirectional controls would show a number backwards (Unicode TR 36, section 2.5).
 _TO_BE_CLEANED = {
     **dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " "),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from parts.asterisk import Asterisk
-from parts.box import INSTALLED, Box, BoxUnavailable
+from parts.box import Box, BoxUnavailable
 from parts.certificates import Certificate
 from parts.pbx import CHECKOUT, in_real_asterisk
 from parts.prosody import Prosody
@@ -71,17 +71,7 @@ def running(prosody: Prosody) -> Iterator[Running]:
         pytest.skip(f"no real Asterisk: {why}")
     sample = (CHECKOUT / "extensions.conf.sample").read_text()
     with box, in_real_asterisk(box, prosody, DIALPLAN + sample, linger=60) as (asterisk, alice):
-        box.run(["ln", "-s", f"{INSTALLED}/screen_pop.py", agi_folder(box)])
         yield Running(asterisk, prosody, alice)
-
-
-def agi_folder(box: Box) -> str:
-    """Where Debian's Asterisk looks for AGI scripts."""
-    return (
-        "/usr/share/asterisk/agi-bin"
-        if box.path("/usr/share/asterisk/agi-bin").is_dir()
-        else "/var/lib/asterisk/agi-bin"
-    )
 
 
 def test_a_call_pops_and_the_dialplan_goes_on(running: Running) -> None:
@@ -198,7 +188,6 @@ def test_twenty_calls_while_the_server_is_down_arrive_by_themselves(
         pytest.skip(f"no real Asterisk: {why}")
     server = Prosody(new_server_folder, certificate, offline=True)
     with box, server, in_real_asterisk(box, server, DIALPLAN, late_after=0) as (asterisk, _):
-        box.run(["ln", "-s", f"{INSTALLED}/screen_pop.py", agi_folder(box)])
         server.stop()
         numbers = burst(asterisk, 20)
         assert len(list(box.path(f"{OUTBOX}/new").iterdir())) == 20

@@ -94,7 +94,7 @@ def test_an_outbox_that_becomes_read_only(pbx: Pbx, alice: Recipient, mounted: C
     pbx.call(variables=WAITING)
     alice.wait_for_message()
     pbx.kill_sender()  # what it has open for writing would keep the file system from that
-    pbx.outbox.put(Call.new(number="+15550000000"))
+    pbx.outbox.put(Call(number="+15550000000"))
     mounted("ro")
     result = pbx.call("+15550000001")
     arrives(pbx, alice, "+15550000001", result)

@@ -30,7 +30,7 @@ from parts.relay import Relay
 from parts.strace import Syscall
 from screenpop.call import Call
 from screenpop.spool.outbox import Outbox
-from screenpop.spool.trigger import Doorbell
+from screenpop.spool.trigger import Trigger
 
 EVERY_ONE = os.environ.get("SCREEN_POP_KILL") == "all"
 pytestmark = pytest.mark.timeout(7200 if EVERY_ONE else 900)
@@ -137,19 +137,19 @@ def test_the_sender_is_killed(
     def send(pbx: Pbx, called: Sequence[str], prefix: list[str]) -> bool:
         """Queue the calls, and let a sender run under strace. Whether it was killed."""
         for number in called:
-            pbx.outbox.put(Call.new(number=number, extension="123", to=to))
+            pbx.outbox.put(Call(number=number, extension="123", to=to))
         Path(pbx.outbox.path, "resource").unlink(missing_ok=True)  # so that it is made anew
-        bell = Doorbell.take(pbx.outbox.path)
-        assert bell
+        trigger = Trigger.acquire(pbx.outbox.path)
+        assert trigger
         sender = subprocess.Popen(
-            [*prefix, *command, pbx.outbox.path, str(bell.lock), str(bell.bell)],
+            [*prefix, *command, pbx.outbox.path, str(trigger.lock), str(trigger.fifo)],
             env={**os.environ, **pbx.env},
             stdin=subprocess.DEVNULL,
-            pass_fds=(bell.lock, bell.bell),
+            pass_fds=(trigger.lock, trigger.fifo),
             start_new_session=True,
         )
-        bell.close()
-        os.close(bell.lock)
+        trigger.close()
+        os.close(trigger.lock)
         try:
             return sender.wait(60) == -signal.SIGKILL
         except subprocess.TimeoutExpired:

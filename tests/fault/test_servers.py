@@ -21,7 +21,7 @@ from parts.scripted import ScriptedServer
 from parts.server import Server
 from screenpop.call import Call
 from screenpop.sender.loop import Sender
-from screenpop.spool.trigger import Doorbell
+from screenpop.spool.trigger import Trigger
 from screenpop.xmpp import session
 
 WAITING = {"SCREEN_POP_WAIT": "30"}
@@ -93,7 +93,7 @@ def test_a_prosody_that_is_killed_while_it_reads(
 ) -> None:
     server = Prosody(new_server_folder, certificate, offline=True)
     with server, Pbx(tmp_path, server, server.ca_file) as pbx:
-        calls = [Call.new(number=f"+1555{number:07}", name="Bob", extension="1") for number in range(1000)]
+        calls = [Call(number=f"+1555{number:07}", name="Bob", extension="1") for number in range(1000)]
         for call in calls:
             pbx.outbox.put(call)
         pbx.call("+1", calleridname="Bob")
@@ -200,7 +200,7 @@ def test_a_server_that_throttles_gets_each_pop_once(
     with server, Pbx(tmp_path, server, server.ca_file) as pbx:
         pbx.outbox.make()
         for number in range(40):
-            pbx.outbox.put(Call.new(number=f"+1555{number:07}", name="Bob", extension="1"))
+            pbx.outbox.put(Call(number=f"+1555{number:07}", name="Bob", extension="1"))
         assert pbx.screen_pop("flush") == "40 sent, 0 failed, 0 still waiting\n"
         assert numbers(received(server, 40)) == [f"+1555{number:07}" for number in range(40)]
 
@@ -215,8 +215,8 @@ def deliver(server: Any, certificate: Certificate, folder: Path) -> None:
     """One attempt that fails, and one that doesn't, by a sender in this process."""
     pbx = Pbx(folder, server, certificate.ca_file)
     pbx.outbox.make()
-    pbx.outbox.put(Call.new(number="1"))
-    bell = Doorbell.take(pbx.outbox.path)
+    pbx.outbox.put(Call(number="1"))
+    bell = Trigger.acquire(pbx.outbox.path)
     assert bell
     one = Sender(pbx.outbox, bell, pbx.conf)
     one._attempt(pbx.outbox.waiting())
@@ -276,7 +276,7 @@ def test_five_thousand_that_wait_go_out_once_each_in_little_memory(
     with Recipient.at(server) as alice, Pbx(tmp_path, server, server.ca_file) as pbx:
         pbx.outbox.make()
         for number in range(count):
-            pbx.outbox.put(Call.new(number=f"+1555{number:07}"))
+            pbx.outbox.put(Call(number=f"+1555{number:07}"))
         pbx.call("+1")
         for _ in range(count + 1):
             alice.wait_for_message()

@@ -113,6 +113,11 @@ def owner_and_mode(box: Box, path: str) -> str:
     return box.run(["stat", "--dereference", "--format=%U:%G %a", path]).stdout.decode().strip()
 
 
+def first_line(administrator: Administrator) -> str:
+    """Of the script, as the kernel reads it."""
+    return administrator.box.path(SCRIPT).read_text().splitlines()[0]
+
+
 def first_install(administrator: Administrator) -> None:
     with administrator.alice() as alice:
         administrator.install()
@@ -146,7 +151,7 @@ def test_what_is_installed_belongs_to_whom_it_should(administrator: Administrato
     assert owner_and_mode(box, PASSWORD) == "root:asterisk 640"
     assert owner_and_mode(box, OUTBOX) == "asterisk:asterisk 700"
     assert not box.path(LOGROTATE).exists() or owner_and_mode(box, LOGROTATE) == "root:root 644"
-    assert box.path(SCRIPT).read_text().splitlines()[0] == f"#!{PYTHON}"
+    assert first_line(administrator) == f"#!{RELEASES}/{administrator.current()}/venv/bin/python3 -IS"
     assert box.path(PASSWORD).read_text() == administrator.server.accounts["pbx"] + "\n"
     assert box.run(["cat", CA], user="asterisk").stdout == administrator.server.ca_file.read_bytes()
     assert administrator.releases() == {administrator.current()}
@@ -774,7 +779,7 @@ def test_destdir_gets_all_and_the_rest_of_the_box_nothing(administrator: Adminis
     # as a package would put it there
     box.run(["sh", "-c", "cp -a /opt/stage/. / && rm -r /opt/stage"])
     assert administrator.installed_version()
-    assert box.path(SCRIPT).read_text().startswith(f"#!{PYTHON}\n")
+    assert first_line(administrator) == f"#!{RELEASES}/{administrator.current()}/venv/bin/python3 -IS"
     assert owner_and_mode(box, SCRIPT) == "root:root 755"
 
 
@@ -785,7 +790,7 @@ def test_another_prefix(administrator: Administrator) -> None:
         administrator.install("--prefix", "/opt/pop")
         assert re.fullmatch(TEST_POP, alice.wait_for_message().body)
         assert not box.path(LIBRARY).exists() and not box.path(COMMAND).exists()
-        assert box.path(SCRIPT).read_text().startswith("#!/opt/pop/lib/screen_pop/current/venv/bin/python3\n")
+        assert first_line(administrator).startswith("#!/opt/pop/lib/screen_pop/releases/")
         with UntouchedAsterisk(box, SAMPLE) as asterisk:
             assert_pops(asterisk, alice)
     administrator.run("--purge", "--prefix", "/opt/pop")
@@ -830,6 +835,7 @@ def test_a_password_on_the_command_line(form: tuple[str, ...], bare: Administrat
         (["--wheels"], "--wheels"),
         (["--wheels", "/nowhere"], "/nowhere"),
         (["--prefix", "relative"], "--prefix"),
+        (["--prefix", "/opt/a b"], "--prefix"),
         (["--uninstall", "--frobnicate"], "--frobnicate"),
     ],
 )

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-INSTALLED = "/opt/screen_pop"
+PREFIX = "/opt/screen_pop"
+INSTALLED = f"{PREFIX}/lib/screen_pop/current"
 PACKAGES = "asterisk,python3-venv,ca-certificates"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -134,20 +135,16 @@ class Box:
         return found
 
     def install_checkout(self) -> None:
-        """The script, its package, and a virtual environment with their requirements, readable by everyone."""
-        target = self.path(INSTALLED)
-        target.mkdir()
-        shutil.copy2(CHECKOUT / "screen_pop.py", target)
-        shutil.copytree(CHECKOUT / "lib", target / "lib", ignore=shutil.ignore_patterns("__pycache__"))
-        packages = self.path("/tmp/wheels")
+        """By its installer, into a prefix of its own."""
+        checkout, packages = self.path("/tmp/checkout"), self.path("/tmp/wheels")
+        checkout.mkdir()
+        for name in ("install.sh", "requirements.txt", "screen_pop.conf.sample", "screen_pop.py"):
+            shutil.copy2(CHECKOUT / name, checkout)
+        shutil.copytree(CHECKOUT / "lib", checkout / "lib", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(wheels(), packages)
-        self.run(["python3", "-m", "venv", f"{INSTALLED}/venv"])
-        pip = [f"{INSTALLED}/venv/bin/pip", "install", "--quiet", "--no-index", "--find-links", "/tmp/wheels"]
-        self.run([*pip, *(f"/tmp/wheels/{wheel.name}" for wheel in packages.iterdir())])
+        self.run(["/tmp/checkout/install.sh", "--wheels", "/tmp/wheels", "--prefix", PREFIX])
+        shutil.rmtree(checkout)
         shutil.rmtree(packages)
-        # Asterisk's user can't write byte-code there later.
-        self.run([f"{INSTALLED}/venv/bin/python", "-m", "compileall", "-q", f"{INSTALLED}/lib"])
-        self.run(["chmod", "--recursive", "a+rX", INSTALLED])
 
     def close(self) -> None:
         """Ends what runs in the box and takes the box away."""

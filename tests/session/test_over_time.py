@@ -124,7 +124,7 @@ def test_a_sign_in_that_is_redirected_ends_at_the_other_host(
     with ScriptedServer(certificate, faults={step: elsewhere(server)}) as first:
         one = signed_in(first, certificate, tmp_path)
         assert str(server.port) in one.host
-        one.send(pop(Call.new(), f"alice@{DOMAIN}", "Call"))
+        one.send(pop(Call(), f"alice@{DOMAIN}", "Call"))
         one.confirm()
         one.close()
     assert (first.connections, server.connections, len(server.messages)) == (1, 1, 1)

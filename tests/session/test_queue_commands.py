@@ -28,7 +28,7 @@ def status(pbx: Pbx, expected: int = 0) -> dict[str, Any]:
 
 def queue(pbx: Pbx, number: str, age: float = 0.0, **known: Any) -> Call:
     """A call for which no sender was rung."""
-    call = Call.new(number=number, **known)
+    call = Call(number=number, **known)
     call.time -= age
     call.id = f"{call.time:.6f}-{number}"
     call.uptime -= age
@@ -123,7 +123,7 @@ def test_what_has_failed_stays_stuck_until_it_is_put_back(pbx: Pbx, alice: Recip
 def test_what_waits_in_memory_is_told_and_sent_too(pbx: Pbx, alice: Recipient) -> None:
     queue(pbx, "1")
     pbx.spare.make()
-    pbx.spare.put(Call.new(number="2"))
+    pbx.spare.put(Call(number="2"))
     assert [one["waiting"]["count"] for one in json.loads(pbx.screen_pop("status", "--json"))["outboxes"]] == [1, 1]
     assert pbx.screen_pop("flush") == "1 sent, 0 failed, 0 still waiting\n" * 2
     assert {alice.wait_for_message().body for _ in range(2)} == {"Call from 1 to ?", "Call from 2 to ?"}
@@ -142,9 +142,9 @@ def test_a_flush_whose_sender_is_killed_says_so(pbx: Pbx) -> None:
     sender = pbx.sender()
     assert sender
     os.kill(sender, signal.SIGSTOP)
-    bell = os.open(f"{pbx.outbox.path}/doorbell", os.O_RDONLY | os.O_NONBLOCK)
+    trigger = os.open(f"{pbx.outbox.path}/trigger", os.O_RDONLY | os.O_NONBLOCK)
     with pbx.start_screen_pop("flush") as flush:
-        assert select.select([bell], [], [], 30)[0]  # rung
-        os.close(bell)
+        assert select.select([trigger], [], [], 30)[0]  # rung
+        os.close(trigger)
         os.kill(sender, signal.SIGKILL)
         assert flush.wait() == 1

@@ -58,7 +58,7 @@ def server(request: pytest.FixtureRequest) -> Any:
 
 def test_signs_in_and_confirms_a_message(server: Any, tmp_path: Path) -> None:
     with Recipient.at(server) as alice, Told(Pbx(tmp_path, server, server.ca_file)) as told:
-        told.session.send(pop(Call.new(), server.jid("alice"), "Call from +1 & <2>"))
+        told.session.send(pop(Call(), server.jid("alice"), "Call from +1 & <2>"))
         told.session.confirm()
         alice.sync()
         (message,) = alice.messages
@@ -70,7 +70,7 @@ def test_signs_in_and_confirms_a_message(server: Any, tmp_path: Path) -> None:
 
 def test_a_message_to_nobody_comes_back_before_the_confirmation(server: Any, tmp_path: Path) -> None:
     with Told(Pbx(tmp_path, server, server.ca_file)) as told:
-        message = pop(Call.new(), server.jid("nobody"), "Call")
+        message = pop(Call(), server.jid("nobody"), "Call")
         told.session.send(message)
         told.session.confirm()
     ((stanza_id, jid, kind, reason),) = told.errors

@@ -5,11 +5,14 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import posix
 import pty
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -22,13 +25,15 @@ from hypothesis import strategies as st
 
 from fake_agi import Channel, Result
 from parts.agi_commands import parse_args
+from parts.asterisk import watch
 from parts.waiting import eventually
 from screenpop.call import Call
-from screenpop.doors import agi
+from screenpop.doors import intake
+from screenpop.doors.conversation import AGI
 from screenpop.spool import outbox as outbox_module
 from screenpop.spool import trigger
 from screenpop.spool.outbox import Outbox
-from screenpop.spool.trigger import Doorbell
+from screenpop.spool.trigger import Trigger
 from screenpop.text import clean
 
 ROOT = Path(__file__).parents[2]
@@ -41,14 +46,14 @@ HOSTILE = 'x" 1\nSET VARIABLE PWNED 1\n\\" "${PWNED} `id` \\'
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    """An outbox whose doorbell the test answers."""
+    """An outbox for which the test plays the sender."""
     made = Outbox(str(tmp_path / "outbox"))
     made.make()
-    bell = Doorbell.take(made.path)
-    assert bell
+    trigger = Trigger.acquire(made.path)
+    assert trigger
     yield made
-    bell.close()
-    os.close(bell.lock)
+    trigger.close()
+    os.close(trigger.lock)
 
 
 def environment(outbox: Outbox) -> dict[str, str]:
@@ -127,6 +132,9 @@ def test_all_that_asterisk_says_of_a_call_is_queued(outbox: Outbox) -> None:
         "channel": "PJSIP/trunk-00000007",
         "uniqueid": "1700000000.7",
         "to": "",
+        "receipt": False,
+        "delivered": [],
+        "failed": {},
     }
     assert (result.agistatus, result.variables["SCREEN_POP_STATUS"], result.verbose) == ("SUCCESS", "QUEUED", [])
 
@@ -266,14 +274,24 @@ def test_a_caller_doesnt_choose_the_recipients(outbox: Outbox, number: str) -> N
     assert (call.number, call.to, call.event) == (number, "", "ringing")
 
 
-def conversation(said: bytes) -> tuple[agi.AGI, io.BytesIO]:
+def conversation(said: bytes) -> tuple[AGI, io.BytesIO]:
     """The AGI class with a conversation in memory."""
+    written = io.BytesIO()
+    return AGI(io.BytesIO(b"\n" + said), written), written
+
+
+def test_a_conversation_can_be_had_in_a_thread_and_changes_no_signal() -> None:
     before = signal.getsignal(signal.SIGHUP)
-    try:
-        written = io.BytesIO()
-        return agi.AGI(io.BytesIO(b"\n" + said), written), written
-    finally:
-        signal.signal(signal.SIGHUP, before)  # pyst2 takes it over
+    asked: list[str] = []
+
+    def ask() -> None:
+        asked.append(conversation(b"200 result=1 (5)\n")[0].get_variable("SCREEN_POP_WAIT"))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    assert asked == ["5"]
+    assert signal.getsignal(signal.SIGHUP) == before
 
 
 @settings(deadline=None, database=None)
@@ -291,40 +309,27 @@ def test_any_value_is_one_argument_of_one_command(value: str) -> None:
 # Waiting for the server's confirmation
 
 
-def wait_until_awaited(outbox: Outbox, call: Call) -> None:
-    def awaited() -> bool:
-        try:
-            os.close(os.open(outbox.answer_fifo(call), os.O_WRONLY | os.O_NONBLOCK))
-        except OSError:
-            return False
-        return True
-
-    eventually(awaited)
-
-
 class Sender:
-    """Plays the sender, from the moment at which the script asks how long it should wait."""
+    """Plays the sender: it replies as soon as the script's call is queued, whether that has rung or not."""
 
-    def __init__(self, outbox: Outbox, *answers: dict[str, str], before: bool = False) -> None:
-        self.outbox, self.answers, self.before = outbox, answers, before
+    def __init__(self, outbox: Outbox, *replies: dict[str, str]) -> None:
+        self.outbox, self.replies = outbox, replies
+        self.queued = watch(Path(outbox.path, "new"))
         self.thread = threading.Thread(target=self.play)
 
-    def show(self, direction: str, line: str) -> None:
-        if line == GET:
-            self.thread.start()
-            if self.before:
-                self.thread.join()
-
     def play(self) -> None:
+        assert select.select([self.queued], [], [], 30)[0]
         call = queued(self.outbox)
-        if not self.before:
-            wait_until_awaited(self.outbox, call)
-        for answer in self.answers:
-            if answer.get("status") == "DELIVERED":
-                self.outbox.remove(call)
-            elif answer.get("status") == "FAILED":
-                self.outbox.fail(call)
-            self.outbox.tell(call, **answer)
+        for reply in self.replies:
+            self.outbox.tell(call, **reply)
+
+    def __enter__(self) -> Sender:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.join()
+        os.close(self.queued)
 
 
 LATER = {"status": "QUEUED", "reason": "no route to host"}
@@ -348,8 +353,8 @@ FAILED = {"status": "FAILED", "reason": f"alice@example.org: {HOSTILE}"}
 def test_the_dialplan_waits_for_the_answer_if_it_asks_to(
     outbox: Outbox, answers: list[dict[str, str]], status: str, verbose: list[str]
 ) -> None:
-    sender = Sender(outbox, *answers)
-    result = run(outbox, variables={"SCREEN_POP_WAIT": "60"}, how={"show": sender.show})
+    with Sender(outbox, *answers):
+        result = run(outbox, variables={"SCREEN_POP_WAIT": "60"})
     assert (result.variables["SCREEN_POP_STATUS"], result.verbose) == (status, verbose)
     assert "PWNED" not in result.variables
     assert left_in_tmp(outbox) == []
@@ -361,14 +366,26 @@ def test_a_wait_that_is_over_says_why_there_is_no_confirmation_yet(outbox: Outbo
     assert left_in_tmp(outbox) == []
 
 
-@pytest.mark.parametrize(("answer", "status"), [(DELIVERED, "DELIVERED"), (FAILED, "FAILED")])
-def test_a_sender_that_was_faster_than_the_wait_is_believed(
-    outbox: Outbox, answer: dict[str, str], status: str
-) -> None:
-    sender = Sender(outbox, answer, before=True)
-    result = run(outbox, variables={"SCREEN_POP_WAIT": "60"}, how={"show": sender.show})
-    assert result.variables["SCREEN_POP_STATUS"] == status
-    assert result.verbose == ([f"screen_pop: see {outbox.path}/failed"] if status == "FAILED" else [])
+def test_a_reply_that_comes_before_the_script_waits_is_not_missed(outbox: Outbox) -> None:
+    """Even one from a sender that had the call before it was rung."""
+
+    class Fast(Outbox):
+        def put(self, call: Call) -> None:
+            super().put(call)
+            self.tell(call, **DELIVERED)
+
+    def wait_readable(descriptor: int, seconds: float) -> bool:
+        return bool(select.select([descriptor], [], [], 0)[0])
+
+    assert intake.hand_over(Fast(outbox.path), Call(number="1"), 60, wait_readable) == ("DELIVERED", [])
+
+
+def test_no_wait_makes_no_fifo(outbox: Outbox) -> None:
+    folder = watch(Path(outbox.path, "tmp"))
+    run(outbox)
+    changes = os.read(folder, 65536)
+    os.close(folder)
+    assert b".replies" not in changes and queued(outbox).id.encode() not in changes
 
 
 @pytest.mark.parametrize("wait", ["yes", "-1", "-0.1", "nan", "inf", "-inf", "1e9", "60.1", "5s", "hangup", HOSTILE])
@@ -398,7 +415,7 @@ def test_a_hang_up_ends_the_wait(outbox: Outbox) -> None:
         assert script.stdout.readline().decode().strip() == GET
         script.stdin.write(b"200 result=1 (10)\n")
         script.stdin.flush()
-        wait_until_awaited(outbox, queued(outbox))
+        eventually(outbox.waiting)
         script.send_signal(signal.SIGHUP)
         # and not first, when the time is over, that there is no confirmation yet
         assert script.stdout.readline().decode().strip() == SET("QUEUED")
@@ -415,14 +432,37 @@ def test_a_caller_who_has_hung_up_before_the_wait_isnt_waited_for(outbox: Outbox
 
 
 def test_a_call_that_cant_be_waited_for_is_queued_all_the_same(outbox: Outbox) -> None:
-    def fill(direction: str, line: str) -> None:
-        if line == GET:  # a disk with no room for a FIFO
-            shutil.rmtree(f"{outbox.path}/tmp")
-
-    result = run(outbox, variables={"SCREEN_POP_WAIT": "60"}, how={"show": fill})
+    """Where the file system takes no FIFO."""
+    script = (
+        f"import posix, sys; sys.path.insert(0, {str(ROOT / 'lib')!r}); from screenpop.doors import agi\n"
+        "def mkfifo(*_): raise OSError(1, 'Operation not permitted')\n"
+        "posix.mkfifo = mkfifo; agi.main()"
+    )
+    result = run(outbox, script=(sys.executable, "-c", script), variables={"SCREEN_POP_WAIT": "60"})
     assert queued(outbox)
     assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
-    assert len(result.verbose) == 1
+    assert result.verbose == ["screen_pop: not waiting: [Errno 1] Operation not permitted"]
+
+
+def test_the_first_call_of_all_can_be_waited_for(tmp_path: Path, outbox: Outbox) -> None:
+    """When there is no outbox yet."""
+    for folder in ("tmp", "new", "failed"):
+        Path(outbox.path, folder).rmdir()
+    result = run(outbox, variables={"SCREEN_POP_WAIT": "0.01"})
+    assert (result.variables["SCREEN_POP_STATUS"], result.verbose) == ("QUEUED", ["screen_pop: no confirmation yet"])
+
+
+def test_a_call_that_waits_in_memory_can_be_waited_for(no_outbox: Outbox) -> None:
+    spare = no_outbox.spare()
+    trigger = Trigger.acquire(spare.path)
+    assert trigger
+    with Sender(spare, DELIVERED):
+        result = run(no_outbox, variables={"SCREEN_POP_WAIT": "60"})
+    trigger.close()
+    os.close(trigger.lock)
+    assert result.variables["SCREEN_POP_STATUS"] == "DELIVERED"
+    assert [line for line in result.verbose if "not waiting" in line] == []
+    assert left_in_tmp(spare) == []
 
 
 # Asterisk and the caller go, or say what they shouldn't
@@ -569,10 +609,10 @@ def test_a_spare_outbox_that_may_be_somebody_elses_is_not_used(
     else:
         for folder in ("tmp", "new", "failed"):
             (spare / folder).mkdir(parents=True)
-        monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+        monkeypatch.setattr(posix, "geteuid", lambda: os.getuid() + 1)
         spare.rename(no_outbox.spare_path)  # whose name has the user in it
-    queued, reason = agi.queue(no_outbox, Call.new(number="1"))
-    assert queued is None
+    status, (reason,) = intake.hand_over(no_outbox, Call(number="1"), 0, lambda *_: False)
+    assert status == "FAILED"
     assert "the outbox can't be written (" in reason and ", nor can memory (" in reason
     assert not list((tmp_path / "target").glob("*")) and not list(Path(no_outbox.spare_path).glob("new/*"))
     assert no_outbox.and_spare() == [no_outbox]
@@ -596,15 +636,13 @@ def test_a_call_waits_in_the_outbox_if_no_sender_can_be_started(
         raise OSError("no more processes")
 
     monkeypatch.setattr(trigger, "start_sender", start)
-    outbox = Outbox(str(tmp_path))
-    call = Call.new(number="1")
-    outbox.put(call)
-    unused: Any = None
-    assert agi.ring_and_wait(unused, outbox, call) == (
+    outbox, call = Outbox(str(tmp_path)), Call(number="1")
+    assert intake.hand_over(outbox, call, 60, lambda *_: False) == (
         "QUEUED",
-        f"no sender can be started (no more processes): the call waits in {tmp_path}",
+        [f"no sender can be started (no more processes): the call waits in {tmp_path}"],
     )
     assert outbox.is_waiting(call)
+    assert left_in_tmp(outbox) == []
 
 
 def test_without_pyst2_the_console_says_so_and_the_call_goes_on(outbox: Outbox) -> None:
@@ -634,10 +672,10 @@ def test_by_hand_it_says_what_to_run_instead(outbox: Outbox) -> None:
 
 
 def test_the_door_imports_nothing_that_a_caller_would_wait_for() -> None:
-    code = "import sys; before = set(sys.modules); import screenpop.doors.agi; print(*(set(sys.modules) - before))"
+    path = [str(ROOT / "lib"), sysconfig.get_path("purelib")]
+    code = f"import sys; sys.path += {path}; import screenpop.doors.agi; print(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "lib")},
+        [sys.executable, "-I", "-S", "-c", code],
         capture_output=True,
         text=True,
         timeout=30,
@@ -646,12 +684,12 @@ def test_the_door_imports_nothing_that_a_caller_would_wait_for() -> None:
     imported = {name.partition(".")[0] for name in done.stdout.split()}
     assert "screenpop" in imported and "asterisk" in imported
     slow = "xmpp dns ssl socket subprocess dataclasses typing inspect logging pprint"
-    slow += " json re enum signal contextlib functools collections"
+    slow += " json re enum signal contextlib functools collections os posixpath"
     assert imported & set(slow.split()) == set()
 
 
 def test_no_value_is_longer_than_a_line_of_asterisk_16() -> None:
     """What is beyond 2047 bytes would be the next command: this text may come from a server, before any TLS."""
-    quote = agi.AGI.__new__(agi.AGI)._quote
+    quote = AGI.__new__(AGI)._quote
     assert len(quote("☎" * 5000).encode()) < 1950
     assert len(quote("\\" * 5000).encode()) < 1950

@@ -25,7 +25,7 @@ from screenpop.sender import delivery
 from screenpop.sender.loop import Sender
 from screenpop.spool import outbox
 from screenpop.spool.outbox import Outbox
-from screenpop.spool.trigger import Doorbell
+from screenpop.spool.trigger import Trigger
 from screenpop.xmpp.errors import SessionError
 from screenpop.xmpp.stanza import stanza_id
 
@@ -137,7 +137,7 @@ class NothingLost(RuleBasedStateMachine):
         self.logged: list[str] = []
         self.outbox = Outbox(str(self.folder / "outbox"))
         self.outbox.make()
-        bell = Doorbell.take(self.outbox.path)
+        bell = Trigger.acquire(self.outbox.path)
         assert bell
         self.bell = bell
         self.accepted: dict[str, Call] = {}
@@ -173,7 +173,7 @@ class NothingLost(RuleBasedStateMachine):
 
     @rule(to=st.lists(st.sampled_from(PEOPLE), min_size=1, unique=True), kill_after=st.none() | st.integers(0, 4))
     def call(self, to: list[str], kill_after: int | None) -> None:
-        call = Call.new(number="1", to="&".join(to))
+        call = Call(number="1", to="&".join(to))
         self.kernel.changes_left = kill_after
         try:
             self.outbox.put(call)

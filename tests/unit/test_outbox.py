@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import posix
 import socket
 import stat
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from screenpop.call import Call
 from screenpop.spool.outbox import Broken, Outbox, path_from_environment
-from screenpop.spool.replies import Answers
+from screenpop.spool.replies import Replies
 
 
 def calls(path: Path) -> list[str]:
@@ -26,7 +27,7 @@ def mode(path: Path) -> int:
 
 def test_a_call_that_was_put_is_read_as_it_was(tmp_path: Path) -> None:
     outbox = Outbox(str(tmp_path / "not" / "there" / "yet"))
-    call = Call.new(number="+15551234567", name="Zoë \\ \"'", to="alice@example.org", receipt=True)
+    call = Call(number="+15551234567", name="Zoë \\ \"'", to="alice@example.org", receipt=True)
     outbox.put(call)
     assert outbox.waiting() == [f"{call.id}.json"]
     assert outbox.is_waiting(call) and outbox.failed(call) is None
@@ -44,7 +45,7 @@ def test_the_oldest_call_is_first(tmp_path: Path) -> None:
 
 def test_a_call_that_is_put_again_is_there_once_with_what_is_known_by_now(tmp_path: Path) -> None:
     outbox = Outbox(str(tmp_path))
-    call = Call.new(number="1")
+    call = Call(number="1")
     outbox.put(call)
     call.delivered = ["alice@example.org"]
     outbox.put(call)
@@ -54,7 +55,7 @@ def test_a_call_that_is_put_again_is_there_once_with_what_is_known_by_now(tmp_pa
 
 def test_a_call_that_was_removed_is_gone(tmp_path: Path) -> None:
     outbox = Outbox(str(tmp_path))
-    call = Call.new(number="1")
+    call = Call(number="1")
     outbox.put(call)
     outbox.remove(call)
     outbox.remove(call)  # somebody else was faster
@@ -64,7 +65,7 @@ def test_a_call_that_was_removed_is_gone(tmp_path: Path) -> None:
 
 def test_a_failed_call_keeps_its_reasons(tmp_path: Path) -> None:
     outbox = Outbox(str(tmp_path))
-    call = Call.new(number="1")
+    call = Call(number="1")
     outbox.put(call)
     call.failed = {"alice@example.org": "item-not-found"}
     outbox.fail(call)
@@ -82,21 +83,21 @@ def test_nothing_is_left_in_tmp_when_the_disk_is_full(tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "write", full)
+        patched.setattr(posix, "write", full)
         with pytest.raises(OSError, match="No space left"):
-            outbox.put(Call.new(number="1"))
+            outbox.put(Call(number="1"))
     assert [calls(tmp_path / folder) for folder in ("tmp", "new")] == [[], []]
 
 
 def test_a_call_fails_on_a_full_disk_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outbox, call = Outbox(str(tmp_path)), Call.new(number="1")
+    outbox, call = Outbox(str(tmp_path)), Call(number="1")
     outbox.put(call)
 
     def full(descriptor: int, data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "write", full)
+        patched.setattr(posix, "write", full)
         outbox.fail(call)
     assert not outbox.is_waiting(call)
     assert outbox.failed(call)
@@ -105,22 +106,22 @@ def test_a_call_fails_on_a_full_disk_as_well(tmp_path: Path, monkeypatch: pytest
 def test_a_call_is_written_whole_even_if_the_system_takes_it_in_pieces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:10]))
+    write = posix.write
+    monkeypatch.setattr(posix, "write", lambda descriptor, data: write(descriptor, data[:10]))
     outbox = Outbox(str(tmp_path))
-    call = Call.new(number="1", name="x" * 100)
+    call = Call(number="1", name="x" * 100)
     outbox.put(call)
     assert outbox.read(f"{call.id}.json").record() == call.record()
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_the_outbox_is_its_owners_alone_whatever_the_umask(tmp_path: Path, umask: int) -> None:
-    outbox, call = Outbox(str(tmp_path / "outbox")), Call.new(number="1")
+    outbox, call = Outbox(str(tmp_path / "outbox")), Call(number="1")
     before = os.umask(umask)
     try:
         outbox.put(call)
         outbox.resource()
-        answers = Answers(outbox, call)
+        answers = Replies(outbox, call)
         outbox.fail(call)
     finally:
         os.umask(before)
@@ -205,9 +206,9 @@ def test_a_call_that_somebody_took_away_is_not_called_broken(tmp_path: Path) -> 
 
 
 def test_answers_come_to_whoever_waits_for_this_call(tmp_path: Path) -> None:
-    outbox, call, other = Outbox(str(tmp_path)), Call.new(number="1"), Call.new(number="2")
+    outbox, call, other = Outbox(str(tmp_path)), Call(number="1"), Call(number="2")
     outbox.make()
-    answers, others = Answers(outbox, call), Answers(outbox, other)
+    answers, others = Replies(outbox, call), Replies(outbox, other)
     outbox.tell(call, status="QUEUED", reason="line 1\nline 2")
     outbox.tell(call, status="DELIVERED")
     outbox.tell(other, step="sign-in", ms=1.5)
@@ -219,9 +220,9 @@ def test_answers_come_to_whoever_waits_for_this_call(tmp_path: Path) -> None:
 
 
 def test_an_answer_in_pieces_is_put_together(tmp_path: Path) -> None:
-    outbox, call = Outbox(str(tmp_path)), Call.new(number="1")
+    outbox, call = Outbox(str(tmp_path)), Call(number="1")
     outbox.make()
-    answers = Answers(outbox, call)
+    answers = Replies(outbox, call)
     for piece, expected in ((b'{"status": ', []), (b'"FAILED"}', []), (b"\n", [{"status": "FAILED"}])):
         os.write(answers.fileno(), piece)
         assert answers.read() == expected
@@ -229,17 +230,17 @@ def test_an_answer_in_pieces_is_put_together(tmp_path: Path) -> None:
 
 
 def test_telling_is_no_matter_when_nobody_waits(tmp_path: Path) -> None:
-    outbox, call = Outbox(str(tmp_path)), Call.new(number="1")
+    outbox, call = Outbox(str(tmp_path)), Call(number="1")
     outbox.make()
     outbox.tell(call, status="DELIVERED")
-    os.mkfifo(outbox.answer_fifo(call))  # of somebody who was killed
+    os.mkfifo(outbox.reply_fifo(call))  # of somebody who was killed
     outbox.tell(call, status="DELIVERED")
 
 
 def test_telling_doesnt_wait_for_somebody_who_doesnt_read(tmp_path: Path) -> None:
-    outbox, call = Outbox(str(tmp_path)), Call.new(number="1")
+    outbox, call = Outbox(str(tmp_path)), Call(number="1")
     outbox.make()
-    answers = Answers(outbox, call)
+    answers = Replies(outbox, call)
     for _ in range(100):
         outbox.tell(call, reason="x" * 4000)
     assert answers.read()
@@ -272,13 +273,15 @@ def test_a_resource_that_a_power_cut_spoilt_is_made_again(tmp_path: Path, conten
         ({}, "/var/spool/asterisk/screen_pop"),
         ({"AST_SPOOL_DIR": "/srv/spool"}, "/srv/spool/screen_pop"),
         ({"AST_SPOOL_DIR": "/srv/spool", "SCREEN_POP_SPOOL": "/srv/pops"}, "/srv/pops"),
+        ({"SCREEN_POP_SPOOL": "/srv/pops/"}, "/srv/pops"),
+        ({"SCREEN_POP_SPOOL": "pops"}, f"{os.getcwd()}/pops"),
     ],
 )
 def test_where_the_outbox_is(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], path: str) -> None:
     for name in ("AST_SPOOL_DIR", "SCREEN_POP_SPOOL"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delitem(posix.environ, name.encode(), raising=False)
     for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+        monkeypatch.setitem(posix.environ, name.encode(), value.encode())
     assert path_from_environment() == path
 
 
@@ -302,16 +305,16 @@ def test_a_call_that_is_tidied_away_while_it_is_written_is_written_again(
     """By a clock that is set to an hour later just then."""
     outbox = Outbox(str(tmp_path))
     outbox.make()
-    write = os.write
+    write = posix.write
 
     def write_and_tidy(file: int, data: bytes) -> int:
-        monkeypatch.setattr(os, "write", write)
+        monkeypatch.setattr(posix, "write", write)
         for path in (tmp_path / "tmp").iterdir():
             path.unlink()
         return write(file, data)
 
-    monkeypatch.setattr(os, "write", write_and_tidy)
-    call = Call.new(number="1")
+    monkeypatch.setattr(posix, "write", write_and_tidy)
+    call = Call(number="1")
     outbox.put(call)
     assert outbox.read(f"{call.id}.json").number == "1"
 
@@ -348,7 +351,7 @@ def test_what_is_in_failed_is_removed_whatever_it_is(tmp_path: Path) -> None:
 
 def test_what_has_failed_is_put_back_without_its_reasons_but_not_to_whom_it_was_delivered(tmp_path: Path) -> None:
     outbox = Outbox(str(tmp_path))
-    call = Call.new(number="1", delivered=["bob@example.org"], failed={"alice@example.org": "item-not-found"})
+    call = Call(number="1", delivered=["bob@example.org"], failed={"alice@example.org": "item-not-found"})
     outbox.put(call)
     outbox.fail(call)
     (tmp_path / "new" / "foreign").write_text("no call")
@@ -364,7 +367,7 @@ def test_what_has_failed_is_put_back_without_its_reasons_but_not_to_whom_it_was_
 
 def test_a_call_that_is_put_back_is_in_no_two_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = Outbox(str(tmp_path))
-    call = Call.new(number="1", failed={"alice@example.org": "item-not-found"})
+    call = Call(number="1", failed={"alice@example.org": "item-not-found"})
     outbox.put(call)
     outbox.fail(call)
 
@@ -383,7 +386,7 @@ def test_calls_are_in_their_order_on_a_board_whose_clock_begins_in_1970(
     outbox = Outbox(str(tmp_path))
     for number, now in enumerate((95.0, 105.0, 1795000000.0)):
         monkeypatch.setattr("time.time", lambda now=now: now)
-        outbox.put(Call.new(number=str(number)))
+        outbox.put(Call(number=str(number)))
     assert [outbox.read(name).number for name in outbox.waiting()] == ["0", "1", "2"]
 
 

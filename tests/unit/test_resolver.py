@@ -21,7 +21,7 @@ class Answer:
 
 
 def name_server(monkeypatch: pytest.MonkeyPatch, **records: list[str] | type[Exception]) -> None:
-    """Answers questions for SRV records: xmpp and xmpps are the ones of example.org, or what is raised."""
+    """Replies questions for SRV records: xmpp and xmpps are the ones of example.org, or what is raised."""
 
     class Resolver:
         def resolve(self, name: str, kind: str, *, lifetime: float, raise_on_no_answer: bool) -> Answer:

@@ -22,8 +22,8 @@ from screenpop.sender import delivery, loop, process
 from screenpop.sender.loop import Sender
 from screenpop.spool import trigger
 from screenpop.spool.outbox import Outbox
-from screenpop.spool.replies import Answers
-from screenpop.spool.trigger import FLUSH, Doorbell, ring
+from screenpop.spool.replies import Replies
+from screenpop.spool.trigger import FLUSH, Trigger, ring
 from screenpop.xmpp.errors import SessionError
 from screenpop.xmpp.stanza import stanza_id
 
@@ -103,8 +103,8 @@ class PlayedSession:
         self.is_open = False
 
 
-def taken(outbox: Outbox) -> Doorbell:
-    bell = Doorbell.take(outbox.path)
+def taken(outbox: Outbox) -> Trigger:
+    bell = Trigger.acquire(outbox.path)
     assert bell
     return bell
 
@@ -131,7 +131,7 @@ class Box:
         )
 
     def queue(self, number: str, age: float = 0.0, **known: Any) -> Call:
-        call = Call.new(number=number, **known)
+        call = Call(number=number, **known)
         call.time -= age
         call.uptime -= age
         self.outbox.put(call)
@@ -367,7 +367,7 @@ def test_recipients_that_are_empty_lose_no_pop(box: Box) -> None:
 
 
 def test_a_late_pop_says_so(box: Box) -> None:
-    box.outbox.put(Call(id="1", time=Call.new().time - 120, number="1"))
+    box.outbox.put(Call(id="1", time=Call().time - 120, number="1"))
     box.attempt()
     (stanza,) = box.server.taken
     assert re.fullmatch(r"1 \(\d\d:\d\d, 2 minutes ago\)", stanza.getBody())
@@ -475,7 +475,7 @@ class Clock(SimpleNamespace):
         return self.now
 
     def time(self) -> float:
-        return Call.new().time
+        return Call().time
 
 
 def test_the_pause_between_attempts_grows_to_a_minute_and_begins_anew_after_success(
@@ -574,7 +574,7 @@ def test_calls_that_are_too_old_are_given_up_with_the_reason_even_if_the_server_
     box.server.trouble = unreachable()
     box.queue("1")
     box.attempt()
-    old = Call(id="0", time=Call.new().time - 7200, number="0", delivered=[BOB])
+    old = Call(id="0", time=Call().time - 7200, number="0", delivered=[BOB])
     box.outbox.put(old)
     box.attempt()
     assert box.waiting() == ["1"]
@@ -585,7 +585,7 @@ def test_calls_that_are_too_old_are_given_up_with_the_reason_even_if_the_server_
 
 def test_a_call_that_is_never_accepted_is_given_up_as_well(box: Box) -> None:
     box.server.bounces[ALICE] = ("wait", "resource-constraint")
-    old = Call(id="0", time=Call.new().time - 90000, number="0")
+    old = Call(id="0", time=Call().time - 90000, number="0")
     box.outbox.put(old)
     box.attempt()
     assert box.waiting() == []
@@ -786,7 +786,7 @@ def test_only_the_recipient_and_the_servers_say_what_became_of_a_pop(
     box: Box, sender_jid: str, error: bool, receipt: bool
 ) -> None:
     call = box.queue("1", to=CAROL, receipt=True)
-    answers = Answers(box.outbox, call)
+    answers = Replies(box.outbox, call)
     box.attempt()
     (session,) = box.server.sessions
     answers.read()
@@ -832,7 +832,7 @@ def test_a_batch_is_remembered_whole_until_it_is_confirmed(box: Box, monkeypatch
 def statuses(box: Box, **known: Any) -> list[dict[str, Any]]:
     """The answers that somebody gets who waits for a call, after one attempt."""
     call = box.queue("1", **known)
-    answers = Answers(box.outbox, call)
+    answers = Replies(box.outbox, call)
     box.attempt()
     told = answers.read()
     answers.close()
@@ -939,7 +939,7 @@ def test_it_stays_for_the_configured_time_after_the_last_call(box: Box, monkeypa
 def test_it_leaves_when_the_outbox_has_another_sender(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     box.queue("1")
     Path(box.outbox.path, "lock").unlink()
-    Path(box.outbox.path, "doorbell").unlink()
+    Path(box.outbox.path, "trigger").unlink()
     other = taken(box.outbox)
     box.sender.run()
     box.attempt()
@@ -993,7 +993,7 @@ def test_calls_that_were_left_in_memory_get_a_sender(box: Box, monkeypatch: pyte
     spare = box.outbox.spare()
     box.sender._tidy()
     assert rung == []
-    spare.put(Call.new(number="1"))
+    spare.put(Call(number="1"))
     box.begin()
     box.sender._tidy()
     assert rung == [spare.path]

@@ -1,12 +1,14 @@
-"""The doorbell: one sender for any number of rings, and no ring falls between two senders."""
+"""The trigger: one sender for any number of rings, and no ring is lost between two senders."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import posix
 import select
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 
 from screenpop.spool import trigger
 from screenpop.spool.outbox import Outbox
-from screenpop.spool.trigger import CALL, Doorbell, ring
+from screenpop.spool.trigger import CALL, Trigger, ring
 
 
 class Starter:
@@ -52,13 +54,13 @@ def outbox(tmp_path: Path) -> str:
     return made.path
 
 
-def take(outbox: str) -> Doorbell:
-    sender = Doorbell.take(outbox)
+def take(outbox: str) -> Trigger:
+    sender = Trigger.acquire(outbox)
     assert sender
     return sender
 
 
-def leave(sender: Doorbell) -> None:
+def leave(sender: Trigger) -> None:
     """What the end of the process does."""
     sender.close()
     os.close(sender.lock)
@@ -68,8 +70,8 @@ def descriptors() -> set[int]:
     return {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
 
 
-def is_rung(bell: Doorbell | int) -> bool:
-    return bool(select.select([bell], [], [], 0)[0])
+def is_rung(fifo: Trigger | int) -> bool:
+    return bool(select.select([fifo], [], [], 0)[0])
 
 
 def test_many_rings_start_one_sender(outbox: str, starter: Starter) -> None:
@@ -104,7 +106,7 @@ def test_the_next_ring_after_a_sender_has_left_starts_another(outbox: str, start
 def test_the_sender_that_is_started_has_the_lock_and_hears_the_next_ring(outbox: str, starter: Starter) -> None:
     ring(outbox)
     assert trigger._lock(outbox) is None
-    sender = Doorbell(outbox, *starter.kept)
+    sender = Trigger(outbox, *starter.kept)
     assert not is_rung(sender)  # it looks into the outbox without it
     ring(outbox)
     assert is_rung(sender)
@@ -135,23 +137,23 @@ def test_a_sender_that_cant_be_started_leaves_the_lock_to_the_next(
     os.close(lock)
 
 
-def test_rings_are_answered_all_at_once(outbox: str, starter: Starter) -> None:
+def test_all_rings_are_read_at_once(outbox: str, starter: Starter) -> None:
     sender = take(outbox)
     for _ in range(3):
         ring(outbox)
     assert is_rung(sender)
-    sender.answer()
+    sender.read()
     assert not is_rung(sender)
-    sender.answer()  # nobody rang: no wait
+    sender.read()  # nobody rang: no wait
     assert starter.started == []
     leave(sender)
 
 
-def test_a_bell_that_nobody_answers_holds_no_door(outbox: str, starter: Starter) -> None:
+def test_a_fifo_that_is_full_holds_no_door(outbox: str, starter: Starter) -> None:
     sender = take(outbox)
     for _ in range(17):
         try:
-            os.write(sender.bell, b"\n" * 4096)
+            os.write(sender.fifo, b"\n" * 4096)
         except BlockingIOError:
             break
     else:
@@ -186,7 +188,7 @@ def test_a_ring_while_the_sender_leaves_starts_the_next_one_with_the_lock(
     assert trigger._lock(outbox) is None
 
 
-def test_a_ring_while_the_sender_thinks_better_of_leaving_is_heard(
+def test_a_ring_while_the_sender_decides_to_stay_reaches_it(
     outbox: str, starter: Starter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sender = take(outbox)
@@ -209,14 +211,14 @@ def test_a_door_doesnt_wait_long_for_a_sender_that_takes_its_time_to_leave(
     os.close(sender.lock)
 
 
-def test_a_closed_doorbell_is_not_rung_but_the_lock_is_held(outbox: str) -> None:
+def test_a_closed_trigger_is_not_rung_but_the_lock_is_held(outbox: str) -> None:
     sender = take(outbox)
-    assert trigger._press(outbox, CALL)
+    assert trigger._write(outbox, CALL)
     sender.close()
-    assert not trigger._press(outbox, CALL)
+    assert not trigger._write(outbox, CALL)
     assert trigger._lock(outbox) is None
     sender.reopen()
-    assert trigger._press(outbox, CALL)
+    assert trigger._write(outbox, CALL)
     leave(sender)
 
 
@@ -232,26 +234,26 @@ def test_the_next_sender_waits_until_the_one_that_leaves_has_left(outbox: str, m
 def test_a_sender_too_many_rings_for_the_one_that_is_up(outbox: str, monkeypatch: pytest.MonkeyPatch) -> None:
     up = take(outbox)
     monkeypatch.setattr(trigger, "time", Patience(1, lambda: pytest.fail("it waits")))
-    assert Doorbell.take(outbox) is None
+    assert Trigger.acquire(outbox) is None
     assert is_rung(up)
     leave(up)
 
 
-def test_a_file_in_the_doorbells_place_swallows_no_ring(outbox: str, starter: Starter) -> None:
+def test_a_regular_file_in_place_of_the_trigger_swallows_no_ring(outbox: str, starter: Starter) -> None:
     """As one that comes out of a backup."""
-    Path(outbox, "doorbell").write_text("")
+    Path(outbox, "trigger").write_text("")
     ring(outbox)
     assert [len(arguments) for arguments in starter.started] == [2]
     ring(outbox)
     assert is_rung(starter.kept[1])
 
 
-@pytest.mark.parametrize("what", ["lock", "doorbell", "lock and doorbell"])
+@pytest.mark.parametrize("what", ["lock", "trigger", "lock and trigger"])
 def test_a_sender_whose_files_were_removed_makes_them_again(outbox: str, starter: Starter, what: str) -> None:
     sender = take(outbox)
     for name in what.split(" and "):
         Path(outbox, name).unlink()
-    assert sender.keep()
+    assert sender.renew()
     ring(outbox)
     assert is_rung(sender)
     assert trigger._lock(outbox) is None
@@ -259,12 +261,12 @@ def test_a_sender_whose_files_were_removed_makes_them_again(outbox: str, starter
     leave(sender)
 
 
-def test_a_file_in_the_place_of_its_doorbell_is_replaced(outbox: str) -> None:
+def test_a_regular_file_in_place_of_its_trigger_is_replaced(outbox: str) -> None:
     sender = take(outbox)
-    Path(outbox, "doorbell").unlink()
-    Path(outbox, "doorbell").write_text("")
-    assert sender.keep()
-    assert trigger._press(outbox, CALL)
+    Path(outbox, "trigger").unlink()
+    Path(outbox, "trigger").write_text("")
+    assert sender.renew()
+    assert trigger._write(outbox, CALL)
     assert is_rung(sender)
     leave(sender)
 
@@ -272,10 +274,10 @@ def test_a_file_in_the_place_of_its_doorbell_is_replaced(outbox: str) -> None:
 def test_a_sender_whose_files_were_removed_gives_way_to_one_that_has_come_since(outbox: str) -> None:
     sender = take(outbox)
     Path(outbox, "lock").unlink()
-    Path(outbox, "doorbell").unlink()
+    Path(outbox, "trigger").unlink()
     other = take(outbox)
-    assert not sender.keep()
-    assert other.keep()
+    assert not sender.renew()
+    assert other.renew()
     leave(sender)
     leave(other)
 
@@ -283,7 +285,7 @@ def test_a_sender_whose_files_were_removed_gives_way_to_one_that_has_come_since(
 def test_a_sender_whose_outbox_is_gone_leaves(outbox: str) -> None:
     sender = take(outbox)
     Path(outbox).rename(f"{outbox}-moved")
-    assert not sender.keep()
+    assert not sender.renew()
     leave(sender)
 
 
@@ -292,16 +294,16 @@ def test_keeping_costs_no_descriptors(outbox: str) -> None:
     before = descriptors()
     for _ in range(3):
         Path(outbox, "lock").unlink()
-        Path(outbox, "doorbell").unlink()
-        assert sender.keep()
+        Path(outbox, "trigger").unlink()
+        assert sender.renew()
     assert len(descriptors()) == len(before)
     leave(sender)
 
 
-def test_who_is_heard_rings_nothing(outbox: str) -> None:
-    assert not trigger.is_heard(outbox)
+def test_asking_for_a_sender_rings_nothing(outbox: str) -> None:
+    assert not trigger.has_sender(outbox)
     sender = take(outbox)
-    assert trigger.is_heard(outbox)
+    assert trigger.has_sender(outbox)
     assert not is_rung(sender)
     leave(sender)
 
@@ -333,8 +335,10 @@ state = {
 def started(folder: Path, monkeypatch: pytest.MonkeyPatch, *kept: int) -> dict[str, Any]:
     """What a process sees that `start_sender` has started, and its process id as `child`."""
     (folder / "screenpop" / "sender").mkdir(parents=True)
+    for package in ("screenpop", "screenpop/sender"):
+        (folder / package / "__init__.py").touch()
     (folder / "screenpop" / "sender" / "process.py").write_text(PROBE)
-    monkeypatch.setattr(trigger, "__file__", str(folder / "screenpop" / "spool" / "trigger.py"))
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     child = trigger.start_sender(str(folder / "told"), *kept)
     assert os.waitpid(child, 0)[1] == 0
     state: dict[str, Any] = json.loads((folder / "told").read_text())
@@ -346,7 +350,7 @@ def started(folder: Path, monkeypatch: pytest.MonkeyPatch, *kept: int) -> dict[s
 
 
 def test_a_started_sender_is_detached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCREEN_POP_SPOOL", str(tmp_path / "outbox"))
+    monkeypatch.setitem(posix.environ, b"SCREEN_POP_SPOOL", os.fsencode(tmp_path / "outbox"))
     kept = os.open("/dev/full", os.O_WRONLY)
     state = started(tmp_path, monkeypatch, kept)
     os.close(kept)

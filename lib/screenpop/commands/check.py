@@ -58,7 +58,7 @@ def _outbox(path: str) -> bool:
         return _say(False, "outbox", f"{error.filename}: {error.strerror}; {advice}")
     found = f"{path}: {_owner_and_mode(state)}, {waiting} waiting, {failed} failed"
     files = [
-        f"{path}/{name}" for name in ("lock", "doorbell", "resource", "sender") if os.path.lexists(f"{path}/{name}")
+        f"{path}/{name}" for name in ("lock", "trigger", "resource", "sender") if os.path.lexists(f"{path}/{name}")
     ]
     if not all(os.access(f"{path}/{folder}", os.W_OK | os.X_OK) for folder in ("", *FOLDERS)) or not all(
         os.access(file, os.R_OK | os.W_OK) for file in files

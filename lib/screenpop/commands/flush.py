@@ -37,7 +37,7 @@ def _flush(outbox: Outbox) -> int:
     while (
         left
         and _attempted(outbox) < began
-        and trigger.is_heard(outbox.path)
+        and trigger.has_sender(outbox.path)
         and uptime() - progress < PATIENCE  # on a full disk the sender can't say how it is
     ):
         time.sleep(LOOK)

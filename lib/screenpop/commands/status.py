@@ -44,7 +44,7 @@ def find_out(outbox: Outbox, late_after: float) -> dict[str, Any]:
         "stuck": bool(failed) or age > late_after,
         "outbox": outbox.path,
         "sender": {"pid": said.get("pid"), "since": said.get("since"), "session": session}
-        if trigger.is_heard(outbox.path)
+        if trigger.has_sender(outbox.path)
         else None,
         "waiting": {
             "count": len(names),

@@ -11,7 +11,7 @@ from .. import config
 from ..call import Call
 from ..spool import trigger
 from ..spool.outbox import Outbox
-from ..spool.replies import Answers
+from ..spool.replies import Replies
 from ..text import clean
 
 PATIENCE = 60.0  # seconds for the server's confirmation; each step of the sign-in has 10
@@ -27,12 +27,12 @@ def run(path: str, number: str, name: str) -> int:
             print(f"PROBLEM  {complaint}")
         return 1
     outbox = Outbox(path)
-    call = Call.new(number=clean(number), name=clean(name), extension="test", receipt=True)
+    call = Call(number=clean(number), name=clean(name), extension="test", receipt=True)
     began = time.monotonic()
     try:
         os.stat(path)  # the installer makes it, or the first call: as Asterisk's user
         outbox.make()
-        answers = Answers(outbox, call)
+        answers = Replies(outbox, call)
     except OSError as error:
         print(
             f"PROBLEM  {error.filename}: {error.strerror}; as root: install -d -o asterisk -g asterisk -m 0700 {path}"
@@ -54,7 +54,7 @@ def _say(step: str, milliseconds: float, detail: str) -> None:
     print(f"{step:15}{milliseconds:8.1f} ms  {detail}", flush=True)
 
 
-def _report(answers: Answers, began: float, recipients: int) -> int:
+def _report(answers: Replies, began: float, recipients: int) -> int:
     """Print what is answered until the server, and then the clients, have confirmed it; either may come first."""
     end, confirmed, receipts = began + PATIENCE, False, 0
     while not (confirmed and receipts >= recipients):

@@ -1,4 +1,4 @@
-"""The process of a sender: what it was given, and where it says why it can't work, with nobody to read its stderr."""
+"""The process of a sender: what it was given, and where it reports why it can't work, as nobody reads its stderr."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import syslog
 
 
 def main(arguments: list[str]) -> None:
-    """`arguments`: the path of the outbox, and the descriptors of its lock and doorbell, where a door has left them."""
+    """`arguments`: the path of the outbox, and the descriptors of its lock and trigger if it gets them from a door."""
     try:
         path, descriptors = arguments[0], [int(argument) for argument in arguments[1:]]
         close_all_but({0, 1, 2, *descriptors})
@@ -17,16 +17,16 @@ def main(arguments: list[str]) -> None:
         os.umask(0o077)
         from .. import config
         from ..spool.outbox import Outbox
-        from ..spool.trigger import Doorbell
+        from ..spool.trigger import Trigger
         from . import loop
 
         conf = config.path_from_environment()
         os.chdir("/")
         outbox = Outbox(path)
         outbox.make()
-        bell = Doorbell(path, *descriptors) if descriptors else Doorbell.take(path)
-        if bell:
-            loop.Sender(outbox, bell, conf).run()
+        trigger = Trigger(path, *descriptors) if descriptors else Trigger.acquire(path)
+        if trigger:
+            loop.Sender(outbox, trigger, conf).run()
     except Exception as error:
         syslog.openlog("screen_pop", syslog.LOG_PID, syslog.LOG_DAEMON)
         syslog.syslog(syslog.LOG_ERR, f"the sender ends: {type(error).__name__}: {error}".replace("\n", " "))
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
 
 
 def close_all_but(kept: set[int]) -> None:
-    """Whatever was inherited by mistake, Asterisk may be waiting for its end."""
+    """Close what was inherited by mistake: Asterisk may be waiting for its end."""
     try:
         inherited = {int(name) for name in os.listdir("/proc/self/fd")}
     except FileNotFoundError:  # a chroot without /proc

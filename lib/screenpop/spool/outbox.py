@@ -1,6 +1,6 @@
 """The outbox: a spool directory, one JSON file per call (as qmail's queue and Asterisk's own call files).
 
-    tmp/   calls being written, and the FIFOs on which doors wait for an answer
+    tmp/   files being written, by random names, and the FIFOs on which doors wait for replies
     new/   calls to be sent; a file is complete as soon as it is here
     failed/  calls that can't be sent, each with the reason
 
@@ -10,9 +10,8 @@ Nothing is synced to the disk: a power cut ends the calls as well. This is impor
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
+import posix
+import sys
 import time
 
 from ..call import Call
@@ -25,13 +24,28 @@ if TYPE_CHECKING:
 FOLDERS = ("tmp", "new", "failed")
 MEMORY = "/dev/shm"
 LARGEST = 2_097_152  # bytes of one call, with a reason for each of the most recipients that it can have
-STALE = 3600.0  # seconds after which what is in tmp/ is nobody's any more
+STALE = 3600.0  # seconds after which a file in tmp/ belongs to no process any more
+
+
+class _Os:
+    """`os` for the sender's methods below, until they move into a file of their own: importing it costs a door 2 ms."""
+
+    def __getattr__(self, name: str) -> Any:
+        import os
+
+        return getattr(os, name)
+
+
+os: Any = _Os()
 
 
 def path_from_environment() -> str:
     """Where the outbox is: `$SCREEN_POP_SPOOL`, or `screen_pop` in Asterisk's spool directory."""
-    spool = os.environ.get("AST_SPOOL_DIR") or "/var/spool/asterisk"
-    return os.path.abspath(os.environ.get("SCREEN_POP_SPOOL") or f"{spool}/screen_pop")
+    spool = posix.environ.get(b"AST_SPOOL_DIR") or b"/var/spool/asterisk"
+    path = posix.environ.get(b"SCREEN_POP_SPOOL") or spool + b"/screen_pop"
+    if not path.startswith(b"/"):
+        path = posix.getcwdb() + b"/" + path
+    return path.rstrip(b"/").decode(sys.getfilesystemencoding(), "surrogateescape")
 
 
 class Broken(ValueError):
@@ -44,7 +58,7 @@ class Outbox:
 
     @property
     def spare_path(self) -> str:
-        return f"{MEMORY}/screen_pop-{os.geteuid()}{self.path[-200:].replace('/', '-')}"
+        return f"{MEMORY}/screen_pop-{posix.geteuid()}{self.path[-200:].replace('/', '-')}"
 
     def spare(self) -> Outbox:
         """The one in memory, for calls that can't be written into this one. Raises OSError."""
@@ -61,10 +75,14 @@ class Outbox:
 
     def make(self) -> None:
         """Make the directories that are missing. Raises OSError; also when they are somebody else's, in MEMORY."""
+        import errno
+        import os
+        import stat
+
         os.makedirs(self.path, mode=0o700, exist_ok=True)
         if self.path.startswith(MEMORY):
             state = os.lstat(self.path)
-            if state.st_uid != os.geteuid() or not stat.S_ISDIR(state.st_mode):
+            if state.st_uid != posix.geteuid() or not stat.S_ISDIR(state.st_mode):
                 raise PermissionError(errno.EPERM, "it is somebody else's", self.path)
         for folder in FOLDERS:
             os.makedirs(f"{self.path}/{folder}", mode=0o700, exist_ok=True)
@@ -72,7 +90,7 @@ class Outbox:
     # what doors do
 
     def put(self, call: Call) -> None:
-        """Queue a call, or say again what is known of a queued one. Raises OSError."""
+        """Queue a call, or write again what is known of a queued one. Raises OSError."""
         try:
             self._write(call)
         except FileNotFoundError:
@@ -80,33 +98,33 @@ class Outbox:
             self._write(call)
 
     def _write(self, call: Call) -> None:
-        written, queued = f"{self.path}/tmp/{call.id}.json", self._queued(call)
-        file = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        written = f"{self.path}/tmp/{posix.urandom(8).hex()}"
+        file = posix.open(written, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
         try:
             data = call.json()
             while data:
-                data = data[os.write(file, data) :]
-            os.rename(written, queued)
+                data = data[posix.write(file, data) :]
+            posix.rename(written, self._queued(call))
         except OSError:
             _remove(written)
             raise
         finally:
-            os.close(file)
+            posix.close(file)
 
     def _queued(self, call: Call) -> str:
         return f"{self.path}/new/{call.id}.json"
+
+    def reply_fifo(self, call: Call) -> str:
+        """Where a door that waits for replies about this call makes a FIFO and reads them (replies.py)."""
+        return f"{self.path}/tmp/{call.id}.replies"
+
+    # what the sender does
 
     def _failed(self, call: Call) -> str:
         return f"{self.path}/failed/{call.id}.json"
 
     def is_waiting(self, call: Call) -> bool:
-        return os.path.exists(self._queued(call))
-
-    def answer_fifo(self, call: Call) -> str:
-        """Where whoever waits for this call's answer makes a FIFO and reads it: JSON objects, one a line."""
-        return f"{self.path}/tmp/{call.id}.answer"
-
-    # what the sender does
+        return bool(os.path.exists(self._queued(call)))
 
     def waiting(self) -> list[str]:
         """The names in new/, oldest call first."""
@@ -115,6 +133,7 @@ class Outbox:
     def read(self, name: str, folder: str = "new") -> Call:
         """Raises Broken when the file is not a call; FileNotFoundError or another OSError when that can't be known."""
         import json  # here, as in all that no door does
+        import stat
 
         path = f"{self.path}/{folder}/{name}"
         try:
@@ -204,7 +223,7 @@ class Outbox:
         import json
 
         try:
-            fifo = os.open(self.answer_fifo(call), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            fifo = os.open(self.reply_fifo(call), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:  # nobody waits, or nobody any more
             return
         try:
@@ -295,6 +314,6 @@ class Outbox:
 def _remove(path: str) -> None:
     """Remove a file, unless somebody has done so."""
     try:
-        os.unlink(path)
+        posix.unlink(path)
     except FileNotFoundError:
         pass

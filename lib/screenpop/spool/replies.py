@@ -1,15 +1,13 @@
-"""What the sender says of one call, to whoever waits for it: JSON objects, one a line.
+"""What the sender reports about one call, to the door or command that waits for it: JSON objects, one a line.
 
-    {"step": "signed in", "ms": 12.5, "detail": "…"}   on the way, only to `screen-pop test`
-    {"status": "QUEUED" | "DELIVERED" | "FAILED", "reason": "…"}   QUEUED: not yet, for this reason
-    {"receipt": "alice@example.org/phone"}   the recipient's client has it (XEP-0184)
-
-This is imported while a caller waits.
+{"step": "signed in", "ms": 12.5, "detail": "…"}   on the way, only to `screen-pop test`
+{"status": "QUEUED" | "DELIVERED" | "FAILED", "reason": "…"}   QUEUED: not yet, for this reason
+{"receipt": "alice@example.org/phone"}   the recipient's client has it (XEP-0184)
 """
 
 from __future__ import annotations
 
-import os
+import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,29 +17,34 @@ if TYPE_CHECKING:
     from .outbox import Outbox
 
 
-class Answers:
-    """The reading end: a FIFO in the outbox, made before or after the call was put there."""
+class Replies:
+    """The reading end: a FIFO in the outbox. Make it before the call is queued, else the first replies are missed."""
 
     def __init__(self, outbox: Outbox, call: Call) -> None:
-        self.path = outbox.answer_fifo(call)
-        os.mkfifo(self.path, 0o600)
-        # for both, so that it never comes to its end when the sender closes it
-        self.descriptor = os.open(self.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        """Raises OSError."""
+        self.path = outbox.reply_fifo(call)
+        try:
+            posix.mkfifo(self.path, 0o600)
+        except FileNotFoundError:
+            outbox.make()
+            posix.mkfifo(self.path, 0o600)
+        # open for writing, too, so that it doesn't report an end when the sender closes it
+        self.descriptor = posix.open(self.path, posix.O_RDWR | posix.O_NONBLOCK | posix.O_CLOEXEC)
         self.rest = b""
 
     def fileno(self) -> int:
         return self.descriptor
 
     def read(self) -> list[dict[str, Any]]:
-        """The answers that are there by now."""
-        import json  # here: most callers wait for none
+        """The replies that have come by now."""
+        import json  # here, where the door has nothing else to do than to wait
 
-        *lines, self.rest = (self.rest + os.read(self.descriptor, 65536)).split(b"\n")
+        *lines, self.rest = (self.rest + posix.read(self.descriptor, 65536)).split(b"\n")
         return [json.loads(line) for line in lines]
 
     def close(self) -> None:
         try:
-            os.unlink(self.path)
-        except FileNotFoundError:  # it was stale by a clock that has been set
+            posix.unlink(self.path)
+        except OSError:  # the sender removes what is left in tmp/, and has perhaps done so
             pass
-        os.close(self.descriptor)
+        posix.close(self.descriptor)

@@ -1,179 +1,185 @@
-"""The doorbell: how a door wakes the sender, and how there is never more than one sender for an outbox.
+"""The trigger: how doors and commands wake the sender, and how an outbox never has more than one sender.
 
-The sender holds a lock on `lock` and the reading end of the FIFO `doorbell`. Opening that for writing fails with ENXIO
-while nobody reads, and so a door learns that it must start a sender. It takes the lock itself and leaves it to the
-process that it starts, so a burst of calls starts one sender and not sixty. This is imported while a caller waits.
+The sender holds a lock on the file `lock` and the reading end of the FIFO `trigger`. Opening the FIFO for writing fails
+with ENXIO while nobody reads it; this tells a door that it must start a sender. The door takes the lock itself and
+hands it to the process that it starts, so a burst of calls starts one sender and not sixty. Doors import this while a
+caller waits.
 """
 
 from __future__ import annotations
 
-import errno
+import _signal
 import fcntl
-import os
-import stat
+import posix
 import sys
 import time
+from _stat import S_ISFIFO
+from errno import ENOENT, ENXIO
 
-PATIENCE = 20  # milliseconds for which a door waits for a leaving sender to give up the lock
-CALL, FLUSH = b"\n", b"!"  # what a ring means: a call has come; try all that waits, now
+PATIENCE = 20  # milliseconds for which a door waits for a leaving sender to release the lock
+
+# What a byte in the FIFO means:
+CALL = b"\n"  # a call has been queued
+FLUSH = b"!"  # try all that waits now
+RETRY = b"R"  # put what has failed back into the queue
+STOP = b"S"  # finish what is being sent and leave
 
 
-def ring(outbox: str, meaning: bytes = CALL) -> None:
+def ring(outbox: str, message: bytes = CALL) -> None:
     """Wake the sender of this outbox; start one if there is none. Raises OSError when none can be started."""
     for _ in range(PATIENCE):
-        if _press(outbox, meaning):
+        if _write(outbox, message):
             return
         lock = _lock(outbox)
         if lock is not None:
             try:
-                bell = _listen(outbox)
+                fifo = _open_fifo(outbox)
                 try:
-                    start_sender(outbox, lock, bell)
+                    start_sender(outbox, lock, fifo)
                 finally:
-                    os.close(bell)
+                    posix.close(fifo)
             finally:
-                os.close(lock)
+                posix.close(lock)
             return
         time.sleep(0.001)
-    start_sender(outbox)  # it waits until it gets the lock, or somebody else hears the bell
+    start_sender(outbox)  # it waits for the lock, unless another sender reads the FIFO by then
 
 
-def is_heard(outbox: str) -> bool:
-    """Whether a sender is up, or about to be."""
-    return _press(outbox, b"")
+def has_sender(outbox: str) -> bool:
+    """Whether a sender is up, or is being started."""
+    return _write(outbox, b"")
 
 
-def _press(outbox: str, meaning: bytes) -> bool:
-    """Ring, if somebody listens."""
+def _write(outbox: str, message: bytes) -> bool:
+    """Whether there is a sender that reads this."""
     try:
-        bell = os.open(f"{outbox}/doorbell", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        fifo = posix.open(f"{outbox}/trigger", posix.O_WRONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
     except OSError as error:
-        if error.errno in (errno.ENXIO, errno.ENOENT):
+        if error.errno in (ENXIO, ENOENT):
             return False
         raise
     try:
-        if not stat.S_ISFIFO(os.fstat(bell).st_mode):  # somebody's file, that would take each ring in silence
+        if not S_ISFIFO(posix.fstat(fifo).st_mode):  # a regular file, from a backup: nobody would read it
             return False
-        if meaning:
-            os.write(bell, meaning)
-    except BlockingIOError:  # it has been rung 65,536 times and not been heard: that will do
+        if message:
+            posix.write(fifo, message)
+    except BlockingIOError:  # 65,536 bytes that the sender hasn't read yet: one more would change nothing
         pass
     except BrokenPipeError:
         return False
     finally:
-        os.close(bell)
+        posix.close(fifo)
     return True
 
 
 def _lock(outbox: str) -> int | None:
-    """The lock of the outbox, or None when somebody else has it."""
-    lock = os.open(f"{outbox}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """The lock of the outbox, or None when another process has it."""
+    lock = posix.open(f"{outbox}/lock", posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(lock)
+        posix.close(lock)
         return None
     return lock
 
 
-def _listen(outbox: str) -> int:
-    """The reading end. Open for both, so that it never comes to its end when the last door closes it."""
-    path = f"{outbox}/doorbell"
+def _open_fifo(outbox: str) -> int:
+    """The reading end. It is open for writing, too, so that it doesn't report an end when the last door closes it."""
+    path = f"{outbox}/trigger"
     try:
-        if not stat.S_ISFIFO(os.lstat(path).st_mode):
-            os.unlink(path)
+        if not S_ISFIFO(posix.lstat(path).st_mode):
+            posix.unlink(path)
     except FileNotFoundError:
         pass
     try:
-        os.mkfifo(path, 0o600)
+        posix.mkfifo(path, 0o600)
     except FileExistsError:
         pass
-    return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-
-
-# Not `python -m`: that would first look for modules in the working directory, which may be anybody's (/tmp).
-_RUN = "import sys; sys.path[0] = sys.argv[1]; from screenpop.sender import process; process.main(sys.argv[3:])"
+    return posix.open(path, posix.O_RDWR | posix.O_NONBLOCK | posix.O_CLOEXEC)
 
 
 def start_sender(outbox: str, *descriptors: int) -> int:
-    """Start a sender, detached: Asterisk waits for whoever has the script's stdout and may signal its process group.
+    """Start a sender, detached: Asterisk waits until nobody has the script's stdout, and may signal its process group.
 
-    `descriptors`: the lock and the doorbell, where they are left to it. Returns its process id. Raises OSError.
+    `descriptors`: the lock and the FIFO, if the sender gets them from this process. Returns its process id. Raises
+    OSError.
     """
-    import signal  # here: most callers find a sender, and don't wait for this
-
-    library = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     for descriptor in descriptors:
-        os.set_inheritable(descriptor, True)
-    return os.posix_spawn(
+        posix.set_inheritable(descriptor, True)
+    # -I -S: modules are found where this process finds them, and neither in the working directory, which may be
+    # anybody's, nor by `site`, which takes 3 ms.
+    run = f"import sys; sys.path[:] = {sys.path}; from screenpop.sender import process; process.main(sys.argv[2:])"
+    return posix.posix_spawn(
         sys.executable,
-        [sys.executable, "-c", _RUN, library, "screenpop.sender", outbox, *map(str, descriptors)],  # a name for `ps`
-        os.environ,
+        [sys.executable, "-I", "-S", "-c", run, "screenpop.sender", outbox, *map(str, descriptors)],  # a name for `ps`
+        posix.environ,
         file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            (posix.POSIX_SPAWN_OPEN, 0, "/dev/null", posix.O_RDONLY, 0),
+            (posix.POSIX_SPAWN_OPEN, 1, "/dev/null", posix.O_WRONLY, 0),
+            (posix.POSIX_SPAWN_OPEN, 2, "/dev/null", posix.O_WRONLY, 0),
         ],
         setsid=True,
         setsigmask=[],
-        setsigdef=[signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM, signal.SIGINT],
+        setsigdef=[_signal.SIGCHLD, _signal.SIGHUP, _signal.SIGPIPE, _signal.SIGTERM, _signal.SIGINT],
     )
 
 
 def _is_at(descriptor: int, path: str) -> bool:
+    """Whether that is the file at this path."""
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+        ours, there = posix.fstat(descriptor), posix.stat(path)
     except FileNotFoundError:
         return False
+    return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
 
 
-class Doorbell:
-    """The sender's side."""
+class Trigger:
+    """The sender's side: the lock, and the reading end of the FIFO."""
 
-    def __init__(self, outbox: str, lock: int, bell: int) -> None:
-        self.outbox, self.lock, self.bell = outbox, lock, bell
+    def __init__(self, outbox: str, lock: int, fifo: int) -> None:
+        self.outbox, self.lock, self.fifo = outbox, lock, fifo
 
     @classmethod
-    def take(cls, outbox: str) -> Doorbell | None:
-        """Take the lock, waiting for a sender that is leaving. None when another sender has heard the bell instead."""
+    def acquire(cls, outbox: str) -> Trigger | None:
+        """Take the lock; wait for a sender that is leaving. None when another sender reads the FIFO instead."""
         while (lock := _lock(outbox)) is None:
-            if _press(outbox, CALL):
+            if _write(outbox, CALL):
                 return None
             time.sleep(0.01)
-        return cls(outbox, lock, _listen(outbox))
+        return cls(outbox, lock, _open_fifo(outbox))
 
     def fileno(self) -> int:
-        return self.bell
+        return self.fifo
 
-    def keep(self) -> bool:
-        """See to it that lock and doorbell are still those of the outbox: somebody may have removed the files, or have
-        moved the whole outbox away. False when this is its sender no more. Raises OSError.
+    def renew(self) -> bool:
+        """Make lock and FIFO again if somebody has removed them, or has moved the whole outbox away. False when the
+        outbox is gone or has another sender. Raises OSError.
         """
         try:
             if not _is_at(self.lock, f"{self.outbox}/lock"):
                 lock = _lock(self.outbox)
                 if lock is None:
                     return False
-                os.close(self.lock)
+                posix.close(self.lock)
                 self.lock = lock
-            if not _is_at(self.bell, f"{self.outbox}/doorbell"):
-                bell = _listen(self.outbox)
-                os.close(self.bell)
-                self.bell = bell
+            if not _is_at(self.fifo, f"{self.outbox}/trigger"):
+                fifo = _open_fifo(self.outbox)
+                posix.close(self.fifo)
+                self.fifo = fifo
         except FileNotFoundError:  # not even the directory is there
             return False
         return True
 
-    def answer(self) -> bytes:
-        """Take note of all the rings so far: what they mean."""
+    def read(self) -> bytes:
+        """All bytes that were written since the last time, in their order."""
         try:
-            return os.read(self.bell, 65536)
+            return posix.read(self.fifo, 65536)
         except BlockingIOError:
             return b""
 
     def close(self) -> None:
-        """Stop listening, the lock still held: from now on doors see that they must start a sender."""
-        os.close(self.bell)
+        """Close the FIFO and keep the lock: from now on doors see that they must start a sender."""
+        posix.close(self.fifo)
 
     def reopen(self) -> None:
-        self.bell = _listen(self.outbox)
+        self.fifo = _open_fifo(self.outbox)
