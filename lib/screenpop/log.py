@@ -7,9 +7,22 @@ import syslog
 import time
 from pathlib import Path
 
+from .config import Option, Section, absolute_path
 from .text import clean
 
 REMEMBERED = 20  # pops
+
+
+class LogOptions(Section):
+    file: Option[Path | None] = Option(absolute_path, None)
+
+    @property
+    def path(self) -> Path:
+        return self.file or default_file()
+
+
+def default_file() -> Path:
+    return Path(os.environ.get("AST_LOG_DIR") or "/var/log/asterisk", "screen_pop.log")
 
 
 class Log:

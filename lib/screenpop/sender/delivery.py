@@ -12,9 +12,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from ..call import Call
-from ..config import Config
 from ..log import Log
 from ..pop import message, routes
+from ..settings import Settings
 from ..spool.outbox import Outbox
 from ..text import clean
 from ..xmpp import jid, stanza
@@ -41,7 +41,7 @@ class Delivery:
         self.tested: list[Call] = []  # calls of which somebody wants to know each step
         self.step_began = 0.0
 
-    def deliver(self, calls: Sequence[Call], config: Config) -> dict[str, str]:
+    def deliver(self, calls: Sequence[Call], config: Settings) -> dict[str, str]:
         """Send these calls. Returns, by call id, why some are to be tried again.
 
         Raises SessionError: then it isn't known which of the last messages the server has taken. Their ids stay.
@@ -54,12 +54,12 @@ class Delivery:
         if not self.session:
             elsewhere, self.elsewhere = self.elsewhere, ""  # once: there may be nobody
             self.session = Session(
-                config, self.outbox.resource(), self._on_step, self._on_error, self._on_receipt, elsewhere
+                config.xmpp, self.outbox.resource(), self._on_step, self._on_error, self._on_receipt, elsewhere
             )
         self.refused.clear()
         messages: list[tuple[Call, str]] = []
         for call in calls:
-            outstanding = self._outstanding(call, config.to)
+            outstanding = self._outstanding(call, config.pop.to)
             messages += [(call, to) for to in outstanding]
             if not outstanding:
                 self._settle(call)
@@ -79,7 +79,7 @@ class Delivery:
             self._failed(call, to, wrong[to])
         return [to for to in recipients if to not in call.delivered and to not in call.failed]
 
-    def _send_together(self, session: Session, messages: Sequence[tuple[Call, str]], config: Config) -> None:
+    def _send_together(self, session: Session, messages: Sequence[tuple[Call, str]], config: Settings) -> None:
         """Send some messages, and learn how many of them the server confirms in good time."""
         began, together = time.monotonic(), self.together
         self.together = max(1, together // 4)  # if they are not confirmed
@@ -90,7 +90,7 @@ class Delivery:
         else:
             self.together = together if took < STEP_DEADLINE / 2 else max(1, together // 2)
 
-    def _send(self, session: Session, messages: Sequence[tuple[Call, str]], config: Config) -> None:
+    def _send(self, session: Session, messages: Sequence[tuple[Call, str]], config: Settings) -> None:
         """Send some messages and take down what became of them."""
         self.unconfirmed.clear()
         for call, to in messages:
@@ -98,8 +98,8 @@ class Delivery:
             self.sent[stanza_id] = (call, to)
             self.unconfirmed.add(stanza_id)
             age = call.age()
-            late = age if age > config.late_after else None
-            session.send(stanza.pop(call, to, message.text(call, config.message, late), late))
+            late = age if age > config.pop.late_after else None
+            session.send(stanza.pop(call, to, message.text(call, config.pop.message, late), late))
         session.confirm()
         self._on_step("message", "confirmed by the server")
         for call, to in messages:

@@ -12,10 +12,12 @@ import select
 import time
 from pathlib import Path
 
-from .. import config
+from .. import config, settings
 from ..call import Call, uptime
-from ..log import Log
+from ..log import Log, default_file
+from ..pop.options import PopOptions
 from ..spool import trigger
+from ..spool.options import SpoolOptions
 from ..spool.outbox import Broken, Outbox
 from ..spool.trigger import FLUSH, Doorbell
 from ..xmpp.errors import SessionError
@@ -30,9 +32,9 @@ TIDY = 3600.0  # seconds after which it tidies up again
 class Sender:
     def __init__(self, outbox: Outbox, bell: Doorbell, conf: Path) -> None:
         self.outbox, self.bell, self.conf = outbox, bell, conf
-        self.log = Log(config.default_log_file())
+        self.log = Log(default_file())
         self.delivery = Delivery(outbox, self.log)
-        self.config: config.Config | None = None
+        self.config: settings.Settings | None = None
         self.trouble = ""  # what was last said to be wrong, so that it is said once
         self.pause = FIRST_PAUSE
         self.next_attempt = self.last_attempt = 0.0  # as time.monotonic()
@@ -63,7 +65,7 @@ class Sender:
                 self._tidy()
                 last_call = time.monotonic()
                 continue
-            until = self.next_attempt if names else last_call + (self.config.linger if self.config else 0.0)
+            until = self.next_attempt if names else last_call + (self.config.pop.linger if self.config else 0.0)
             if names or now < until:
                 self._wait(min(until - now, keep_alive))
             elif self._leave():
@@ -258,9 +260,8 @@ class Sender:
 
     def _limits(self) -> tuple[int, int]:
         """Of the outbox: calls, and bytes."""
-        known = self.config
-        calls, megabytes = (known.calls, known.megabytes) if known else (config.CALLS, config.MEGABYTES)
-        return calls, megabytes * 1024 * 1024
+        limits = self.config.spool if self.config else SpoolOptions
+        return limits.calls, limits.megabytes * 1024 * 1024
 
     def _read(self, name: str) -> Call | None:
         try:
@@ -272,22 +273,22 @@ class Sender:
             self.log.write(f"{name} failed: {broken}")
             return None
 
-    def _read_config(self) -> config.Config:
+    def _read_config(self) -> settings.Settings:
         """At first, and whenever a file of it has changed: then a new session is needed as well."""
         if not self.config or self.config.is_stale():
             self.delivery.close()
             self.config = None
-            self.config = config.load(self.conf)
-            self.log.file = self.config.log_file
+            self.config = settings.load(self.conf)
+            self.log.file = self.config.log.path
         return self.config
 
     def _put_off(self, call: Call, reason: str) -> None:
         """A call that was tried and could not be sent waits, or is too old for that."""
         age = call.age()
-        if age > (self.config.give_up_after if self.config else config.GIVE_UP_AFTER):
+        if age > (self.config.pop if self.config else PopOptions).give_up_after:
             self._give_up(call, f"given up after {age:.0f} s: {reason}")
         else:
             self.outbox.tell(call, status="QUEUED", reason=reason)
 
     def _give_up(self, call: Call, reason: str) -> None:
-        self.delivery.give_up(call, self.config.to if self.config else (), reason)
+        self.delivery.give_up(call, self.config.pop.to if self.config else (), reason)

@@ -15,12 +15,12 @@ def main(arguments: list[str]) -> None:
         close_all_but({0, 1, 2, *descriptors})
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the sender that it may start for the spare outbox
         os.umask(0o077)
-        from .. import config
+        from .. import settings
         from ..spool.outbox import Outbox
         from ..spool.trigger import Doorbell
         from . import loop
 
-        conf = config.path_from_environment()
+        conf = settings.path_from_environment()
         os.chdir("/")
         outbox = Outbox(path)
         outbox.make()
