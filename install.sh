@@ -308,9 +308,9 @@ complaints() {
     "$1/bin/python3" -I -c '
 import sys
 from pathlib import Path
-from screenpop import config
+from screenpop import config, settings
 try:
-    config.load(Path(sys.argv[1]))
+    settings.load(Path(sys.argv[1]))
 except config.ConfigError as error:
     sys.exit("\n".join(error.complaints))' "$2" 2>&1
 }

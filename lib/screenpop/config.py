@@ -1,6 +1,8 @@
-"""The configuration file: sections and `name = value`, with `;` comments as in Asterisk's own files.
+"""The configuration file: sections with `name = value`, and `;` comments as in Asterisk's own files.
 
-It is checked whole at once; each complaint names the file, the line, and what would be right.
+This module has the grammar. Each package declares its options as a subclass of Section (`xmpp/options.py`,
+`pop/options.py`, …), and settings.py lists those sections. The whole file is checked at once; each complaint names the
+file, the line, and what would be right.
 """
 
 from __future__ import annotations
@@ -8,220 +10,207 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
-from .pop import message
-from .xmpp import jid, resolver
-
-
-def path_from_environment() -> Path:
-    """`$SCREEN_POP_CONF`, or `screen_pop.conf` in Asterisk's configuration directory."""
-    folder = os.environ.get("AST_CONFIG_DIR") or "/etc/asterisk"
-    return Path(os.environ.get("SCREEN_POP_CONF") or f"{folder}/screen_pop.conf").absolute()
-
-
-LATE_AFTER, GIVE_UP_AFTER = 30.0, 86400.0  # seconds
-CALLS, MEGABYTES = 10_000, 64
+T = TypeVar("T")
 
 
 class ConfigError(Exception):
-    """What is wrong with the configuration: `complaints`, a line each."""
+    """The file can't be used. `complaints`: what is wrong, a line each."""
 
     def __init__(self, complaints: list[str]) -> None:
         super().__init__("; ".join(complaints))
         self.complaints = complaints
 
 
-@dataclass(frozen=True)
-class Config:
-    """All of the configuration, the defaults filled in. Times in seconds."""
-
-    path: Path
-    jid: jid.JID
-    password: str = field(repr=False)
-    password_file: Path | None
-    servers: tuple[tuple[str, int], ...]  # host and port; empty: the domain's SRV records
-    ca_file: Path | None
-    to: tuple[str, ...]
-    message: str
-    country: str
-    late_after: float
-    give_up_after: float
-    linger: float
-    calls: int
-    megabytes: int
-    log_file: Path
-    read_from: tuple[tuple[str, float, int], ...]  # the files, with the time and size that they had
-
-    def is_stale(self) -> bool:
-        """Whether a file that it was read from has changed since."""
-        return _signature(Path(name) for name, _, _ in self.read_from) != self.read_from
+# Declaring options
 
 
-def _signature(paths: Any) -> tuple[tuple[str, float, int], ...]:
-    found = []
-    for path in paths:
+class Option(Generic[T]):
+    """An attribute of a Section: `section.name` is the value in force, `Section.name` the default.
+
+    `read` takes the text of the file and raises ValueError, saying what would be right. A `secret` isn't cut at a `;`.
+    """
+
+    def __init__(self, read: Callable[[str], T], default: T, secret: bool = False) -> None:
+        self.read, self.default, self.secret = read, default, secret
+
+    def __set_name__(self, owner: type[Section], name: str) -> None:
+        self.name = name
+
+    def __get__(self, section: Section | None, owner: type[Section]) -> T:
+        value: T = self.default if section is None else section._values.get(self.name, self.default)
+        return value
+
+    def __set__(self, section: Section, value: T) -> NoReturn:
+        raise AttributeError(f"{self.name} is read from the file, and can't be set")
+
+
+class Required(Option[T]):
+    """An option without a default. `what` says what is missing when the file doesn't set it."""
+
+    def __init__(self, read: Callable[[str], T], what: str) -> None:
+        self.read, self.what, self.secret = read, what, False
+
+    def __get__(self, section: Section | None, owner: type[Section]) -> T:
+        if section is None:
+            raise AttributeError(f"{self.name} has no default")
+        value: T = section._values[self.name]
+        return value
+
+
+class Section:
+    """The values of one section of the file. Its subclasses have an Option for each name that the section may set."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = values
+
+    @classmethod
+    def options(cls) -> dict[str, Option[Any]]:
+        return {
+            name: option
+            for base in reversed(cls.__mro__)
+            for name, option in vars(base).items()
+            if isinstance(option, Option)
+        }
+
+    @classmethod
+    def complaints(cls, given: Collection[str]) -> Iterator[str]:
+        """What is wrong with the options together. `given`: the names of those that the file sets."""
+        yield from ()
+
+
+# Files
+
+
+class File:
+    """A file that belongs to the configuration, as it is when this is made."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._state = path, _state(path)
+
+    def has_changed(self) -> bool:
+        return _state(self.path) != self._state
+
+
+class SecretFile(File):
+    """A file whose first line is a secret. Raises ValueError."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         try:
-            state = path.stat()
-            found.append((str(path), state.st_mtime, state.st_size))
-        except OSError:
-            found.append((str(path), 0.0, -1))
-    return tuple(found)
+            self.secret = path.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
+        if not self.secret:
+            raise ValueError(f"{path} is empty; its first line should be the password")
 
 
-# The values, each by a function that takes the text and raises ValueError with what would be right.
+def _state(path: Path) -> tuple[float, int] | None:
+    """The time of the last change, and the size."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_mtime, state.st_size
 
 
-def _account(text: str) -> jid.JID:
-    address = jid.parse(text)
-    if not address.local or address.resource:
-        raise ValueError("should be an account such as pbx@example.org, with nothing behind the domain")
-    return address
+# Reading values: each function takes the text and raises ValueError, saying what would be right.
 
 
-def _recipients(text: str) -> tuple[str, ...]:
-    return tuple(str(jid.parse(part.strip())) for part in text.split("&"))
-
-
-def _servers(text: str) -> tuple[tuple[str, int], ...]:
-    servers = []
-    for part in text.split():
-        try:
-            name, port = resolver.name_and_port(part)
-        except ValueError:
-            port = None
-        if not port:
-            raise ValueError(f"{part!r} should be host:port, such as xmpp.example.org:5222 or [2001:db8::1]:5222")
-        servers.append((name, port))
-    return tuple(servers)
-
-
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     if not re.fullmatch(r"\d{1,9}(\.\d{1,3})?", text):
         raise ValueError(f"{text!r} should be a number of seconds, such as 30")
     return float(text)
 
 
-def _number(text: str) -> int:
+def positive_number(text: str) -> int:
     if not re.fullmatch(r"[1-9]\d{0,8}", text):
         raise ValueError(f"{text!r} should be a number, such as 1000")
     return int(text)
 
 
-def _country(text: str) -> str:
-    if not re.fullmatch("[A-Z]{2}", text):
-        raise ValueError(f"{text!r} should be two capital letters, such as US")
-    return text
-
-
-def _path(text: str) -> Path:
+def absolute_path(text: str) -> Path:
     if not text.startswith("/"):
         raise ValueError(f"{text!r} should be a whole path, such as /etc/asterisk/{text}")
     return Path(text)
 
 
-def _template(text: str) -> str:
-    unknown = set(message.PLACEHOLDER.findall(text)) - set(message.PLACEHOLDERS)
-    if unknown:
-        known = " ".join(f"{{{name}}}" for name in message.PLACEHOLDERS)
-        raise ValueError(f"{{{min(unknown)}}} is not known; there are {known}")
-    return text
+def readable_file(text: str) -> File:
+    file = File(absolute_path(text))
+    if not os.access(file.path, os.R_OK):
+        raise ValueError(f"{text} isn't there or can't be read")
+    return file
 
 
-_OPTIONS: dict[tuple[str, str], tuple[Callable[[str], Any], Any]] = {
-    # section, option: (how to read it, its default)
-    ("xmpp", "jid"): (_account, None),
-    ("xmpp", "password"): (str, ""),
-    ("xmpp", "password_file"): (_path, None),
-    ("xmpp", "server"): (_servers, ()),
-    ("xmpp", "ca_file"): (_path, None),
-    ("pop", "to"): (_recipients, None),
-    ("pop", "message"): (_template, message.DEFAULT),
-    ("pop", "country"): (_country, "US"),
-    ("pop", "late_after"): (_seconds, LATE_AFTER),
-    ("pop", "give_up_after"): (_seconds, GIVE_UP_AFTER),
-    ("pop", "linger"): (_seconds, 300.0),
-    ("outbox", "calls"): (_number, CALLS),
-    ("outbox", "megabytes"): (_number, MEGABYTES),
-    ("log", "file"): (_path, None),
-}
+def secret_file(text: str) -> SecretFile:
+    return SecretFile(absolute_path(text))
 
 
-def default_log_file() -> Path:
-    return Path(os.environ.get("AST_LOG_DIR") or "/var/log/asterisk", "screen_pop.log")
+# Reading the file
 
 
-def load(path: Path) -> Config:
-    """Read the file and check it. Raises ConfigError with all that is wrong."""
-    complaints: list[str] = []
-    lines: dict[tuple[str, str], int] = {}
-    values = {option: default for option, (_, default) in _OPTIONS.items()}
+class Document(NamedTuple):
+    """What a file says: `sections` by name, those of a type in the order of the file; and all files that were read."""
 
-    before = _signature([path])
-    for number, section, name, text in _parse(path, complaints):
-        option = (section, name)
-        where = f"{path}:{number}:"
-        if option not in _OPTIONS:
-            complaints.append(f"{where} [{section}] has no option {name!r}; {_what_is_there(section)}")
-        elif option in lines:
-            complaints.append(f"{where} {name} is set again; it stands in line {lines[option]} already")
-        elif not text:
-            complaints.append(f"{where} {name} has no value: give one, or take the line out")
-            lines[option] = number
-        else:
-            lines[option] = number
-            try:
-                values[option] = _OPTIONS[option][0](text)
-            except ValueError as error:
-                complaints.append(f"{where} {name}: {error}")
+    sections: dict[str, Section]
+    files: tuple[File, ...]
 
-    def there(section: str, name: str) -> bool:
-        # an option with a wrong value has had its complaint
-        return (section, name) in lines
 
-    if not there("xmpp", "jid"):
-        complaints.append(f"{path}: [xmpp] jid is missing: the account that sends, such as pbx@example.org")
-    if not there("pop", "to"):
-        complaints.append(f"{path}: [pop] to is missing: who is told, such as alice@example.org")
-    if there("xmpp", "password") == there("xmpp", "password_file"):
-        which = "both are there" if there("xmpp", "password") else "missing"
-        complaints.append(f"{path}: [xmpp] password or password_file: {which}; one of them is needed")
+class _Setting(NamedTuple):
+    line: int
+    section: str
+    name: str
+    text: str
+    was_cut: bool  # at a comment
 
-    password, password_file = values["xmpp", "password"], values["xmpp", "password_file"]
-    ca_file = values["xmpp", "ca_file"]
-    if password_file:
-        password = _first_line(password_file, f"{path}:{lines['xmpp', 'password_file']}: password_file:", complaints)
-    if ca_file and not os.access(ca_file, os.R_OK):
-        complaints.append(f"{path}:{lines['xmpp', 'ca_file']}: ca_file: {ca_file} isn't there or can't be read")
+
+def read(
+    path: Path,
+    sections: Mapping[str, type[Section]],
+    types: Mapping[str, type[Section]],
+    former_names: Mapping[str, str],
+) -> Document:
+    """Read the file and check it. Raises ConfigError with all that is wrong.
+
+    `sections`: those that every file has, by name. A section of another name says by `type = …` which of `types` it is,
+    as in pjsip.conf. `former_names`: sections that have been renamed, and their names of today.
+    """
+    file = File(path)  # before it is read, so that a later change is noticed
+    complaints: list[tuple[int, str]] = []  # with the line; 0: of the whole file
+    headings, settings = _parse(_content(path), complaints)
+    headings = [(line, former_names.get(name, name)) for line, name in headings]
+    kinds = {**sections, **_of_a_type(headings, settings, sections, types, complaints)}
+    values: dict[str, dict[str, Any]] = {name: {} for name in kinds}
+    lines: dict[str, dict[str, int]] = {name: {} for name in kinds}  # by section and option
+    for setting in settings:
+        section = former_names.get(setting.section, setting.section)
+        if not section:
+            where = f"before the first section, such as [{next(iter(sections))}]"
+            complaints.append((setting.line, f"{setting.name} stands {where}"))
+        elif section in kinds:
+            options = kinds[section].options()
+            if section not in sections:
+                options["type"] = Option(str, "")
+            _take(setting, options, values[section], lines[section], complaints)
+    complaints.sort(key=lambda complaint: complaint[0])
+    for name, kind in kinds.items():
+        for option in kind.options().values():
+            if isinstance(option, Required) and option.name not in lines[name]:
+                complaints.append((0, f"[{name}] {option.name} is missing: {option.what}"))
+    for name, kind in kinds.items():
+        complaints += [(0, f"[{name}] {complaint}") for complaint in kind.complaints(lines[name])]
     if complaints:
-        raise ConfigError(complaints)
-    return Config(
-        path=path,
-        jid=values["xmpp", "jid"],
-        password=password,
-        password_file=password_file,
-        servers=values["xmpp", "server"],
-        ca_file=ca_file,
-        to=values["pop", "to"],
-        message=values["pop", "message"],
-        country=values["pop", "country"],
-        late_after=values["pop", "late_after"],
-        give_up_after=values["pop", "give_up_after"],
-        linger=values["pop", "linger"],
-        calls=values["outbox", "calls"],
-        megabytes=values["outbox", "megabytes"],
-        log_file=values["log", "file"] or default_log_file(),
-        read_from=before + _signature(filter(None, (password_file, ca_file))),
-    )
+        raise ConfigError([f"{path}:{line}: {text}" if line else f"{path}: {text}" for line, text in complaints])
+    others = (value for section in values.values() for value in section.values() if isinstance(value, File))
+    return Document({name: kind(values[name]) for name, kind in kinds.items()}, (file, *others))
 
 
-def _parse(path: Path, complaints: list[str]) -> list[tuple[int, str, str, str]]:
-    """Each setting with its line number and section."""
+def _content(path: Path) -> str:
     try:
-        content = path.read_bytes().decode("utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         advice = {
             errno.ENOENT: "copy screen_pop.conf.sample there and fill it in",
@@ -229,51 +218,80 @@ def _parse(path: Path, complaints: list[str]) -> list[tuple[int, str, str, str]]
         }.get(error.errno or 0, "it should be a file")
         raise ConfigError([f"{path}: {error.strerror}; {advice}"]) from error
     except UnicodeDecodeError as error:
-        number = error.object[: error.start].count(b"\n") + 1
-        raise ConfigError([f"{path}:{number}: not UTF-8: save the file in that encoding"]) from error
-    section, settings = "", []
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError([f"{path}:{line}: not UTF-8: save the file in that encoding"]) from error
+
+
+def _parse(content: str, complaints: list[tuple[int, str]]) -> tuple[list[tuple[int, str]], list[_Setting]]:
+    """The headings with their lines, and the settings."""
+    section = ""
+    headings: list[tuple[int, str]] = []
+    settings: list[_Setting] = []
     for number, raw in enumerate(content.split("\n"), 1):
         line = re.sub(r"(^|\s);.*", "", raw).strip()  # a ; within a word is part of it
         if not line:
             continue
-        if heading := re.fullmatch(r"\[\s*(\w+)\s*\]", line):
+        if heading := re.fullmatch(r"\[\s*([\w-]+)\s*\]", line):
             section = heading[1].lower()
-            if section not in _SECTIONS:
-                complaints.append(f"{path}:{number}: no section [{section}] is known; there are {_listed(_SECTIONS)}")
-        elif setting := re.fullmatch(r"(\w+)\s*=>?\s*(.*)", line):
-            text = setting[2]
-            if setting[1].lower() == "password" and line != raw.strip():
-                text = raw  # it has its complaint
-                complaints.append(
-                    f"{path}:{number}: password: a ; behind a blank begins a comment; put the comment into a line of"
-                    " its own, or such a password into password_file"
-                )
-            if not section:
-                complaints.append(f"{path}:{number}: {setting[1]} stands before the first section, such as [xmpp]")
-            elif section in _SECTIONS:
-                settings.append((number, section, setting[1].lower(), text))
+            headings.append((number, section))
+        elif found := re.fullmatch(r"(\w+)\s*=>?\s*(.*)", line):
+            settings.append(_Setting(number, section, found[1].lower(), found[2], line != raw.strip()))
         else:
-            complaints.append(f"{path}:{number}: neither a [section] nor a setting such as name = value")
-    return settings
+            complaints.append((number, "neither a [section] nor a setting such as name = value"))
+    return headings, settings
 
 
-_SECTIONS = tuple(dict.fromkeys(section for section, _ in _OPTIONS))
+def _of_a_type(
+    headings: list[tuple[int, str]],
+    settings: list[_Setting],
+    sections: Mapping[str, type[Section]],
+    types: Mapping[str, type[Section]],
+    complaints: list[tuple[int, str]],
+) -> dict[str, type[Section]]:
+    """The sections that say of which type they are, by name."""
+    found = {}
+    for line, name in headings:
+        if name in sections or name in found:
+            continue
+        setting = next((setting for setting in settings if (setting.section, setting.name) == (name, "type")), None)
+        if setting and setting.text in types:
+            found[name] = types[setting.text]
+        elif setting and types:
+            complaints.append((setting.line, f"type: {setting.text!r} is not known; there are {', '.join(types)}"))
+        else:
+            there_are = ", ".join(f"[{name}]" for name in sections)
+            other = f", and sections with a type: {', '.join(types)}" if types else ""
+            complaints.append((line, f"no section [{name}] is known; there are {there_are}{other}"))
+    return found
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(f"[{name}]" for name in names)
-
-
-def _what_is_there(section: str) -> str:
-    return "there are " + ", ".join(name for its, name in _OPTIONS if its == section)
-
-
-def _first_line(path: Path, where: str, complaints: list[str]) -> str:
-    try:
-        line = path.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
-    except (OSError, UnicodeDecodeError) as error:
-        complaints.append(f"{where} {path}: {getattr(error, 'strerror', None) or 'not UTF-8'}")
-        return ""
-    if not line:
-        complaints.append(f"{where} {path} is empty; its first line should be the password")
-    return line
+def _take(
+    setting: _Setting,
+    options: Mapping[str, Option[Any]],
+    values: dict[str, Any],
+    lines: dict[str, int],
+    complaints: list[tuple[int, str]],
+) -> None:
+    """Put the value into `values`, and its line into `lines`; or a complaint."""
+    name, option = setting.name, options.get(setting.name)
+    complaint = ""
+    if not option:
+        complaint = f"[{setting.section}] has no option {name!r}; there are {', '.join(options)}"
+    elif name in lines:
+        complaint = f"{name} is set again; it stands in line {lines[name]} already"
+    elif option.secret and setting.was_cut:
+        complaint = (
+            f"{name}: a ; behind a blank begins a comment; put the comment into a line of its own,"
+            f" or such a {name} into {name}_file"
+        )
+    elif not setting.text:
+        complaint = f"{name} has no value: give one, or take the line out"
+    else:
+        try:
+            values[name] = option.read(setting.text)
+        except ValueError as error:
+            complaint = f"{name}: {error}"
+    if complaint:
+        complaints.append((setting.line, complaint))
+    if option:
+        lines.setdefault(name, setting.line)

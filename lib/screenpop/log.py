@@ -7,6 +7,7 @@ import syslog
 import time
 from pathlib import Path
 
+from .config import Option, Section, absolute_path
 from .text import clean
 
 TYPE_CHECKING = False
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
     from .spool.records import Message
 
 REMEMBERED = 20  # messages
+
+
+class LogOptions(Section):
+    file: Option[Path | None] = Option(absolute_path, None)
+
+    @property
+    def path(self) -> Path:
+        return self.file or default_file()
+
+
+def default_file() -> Path:
+    return Path(os.environ.get("AST_LOG_DIR") or "/var/log/asterisk", "screen_pop.log")
 
 
 class Log:

@@ -506,8 +506,8 @@ def test_going_back_to_the_version_before_is_an_upgrade_too(administrator: Admin
 
 def test_an_upgrade_to_a_version_that_complains_about_the_configuration_is_refused(installed: Administrator) -> None:
     """As one that has dropped an option would."""
-    config = installed.box.path(f"{HERE}/lib/screenpop/config.py")
-    config.write_text(config.read_text().replace('("xmpp", "server")', '("xmpp", "servers")'))
+    options = installed.box.path(f"{HERE}/lib/screenpop/xmpp/options.py")
+    options.write_text(options.read_text().replace("    server: Option", "    servers: Option"))
     installed.new_version("0.9.0")
     said = installed.install(status=None)
     assert said.status != 0

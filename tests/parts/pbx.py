@@ -20,7 +20,7 @@ from parts.box import Box
 from parts.recipient import Recipient
 from parts.server import Server
 from parts.waiting import eventually
-from screenpop.config import Config, load
+from screenpop.settings import Settings, load
 from screenpop.spool.outbox import Outbox
 
 CHECKOUT = Path(__file__).parents[2]
@@ -106,7 +106,7 @@ class Pbx:
         written.rename(self.conf)
 
     @property
-    def config(self) -> Config:
+    def config(self) -> Settings:
         return load(self.conf)
 
     @property

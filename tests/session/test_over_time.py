@@ -40,7 +40,7 @@ def signed_in(server: ScriptedServer, certificate: Certificate, folder: Path, el
     def ignore(*_: str) -> None: ...
 
     pbx = Pbx(folder, server, certificate.ca_file)
-    return Session(pbx.config, "box", ignore, ignore, ignore, elsewhere)
+    return Session(pbx.config.xmpp, "box", ignore, ignore, ignore, elsewhere)
 
 
 @pytest.fixture

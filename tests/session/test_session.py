@@ -33,7 +33,7 @@ class Told:
         self.errors: list[tuple[str, str, str, str]] = []
         self.receipts: list[tuple[str, str]] = []
         self.session = Session(
-            pbx.config,
+            pbx.config.xmpp,
             resource,
             on_step=self.steps.__setitem__,
             on_error=lambda *error: self.errors.append(error),

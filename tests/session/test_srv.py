@@ -75,7 +75,7 @@ def test_signs_in_over_direct_tls_after_a_host_that_is_down(
         pbx = Pbx(tmp_path, server, certificate.ca_file)
         pbx.conf.write_text("".join(line for line in pbx.conf.open() if not line.startswith("server")))
         steps: dict[str, str] = {}
-        session = Session(pbx.config, "box", steps.__setitem__, lambda *_: None, lambda *_: None)
+        session = Session(pbx.config.xmpp, "box", steps.__setitem__, lambda *_: None, lambda *_: None)
         session.close()
     assert steps["DNS"] == f"localhost:1 (STARTTLS), localhost:{server.port} (direct TLS)"
     assert f"localhost:{server.port} (direct TLS)" in steps["connection"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
-from screenpop import config
-from screenpop.config import Config, ConfigError
+from screenpop import config, settings
+from screenpop.config import ConfigError
+from screenpop.pop.options import PopOptions
+from screenpop.settings import Settings
 
 SMALLEST = """\
 [xmpp]
@@ -20,10 +23,10 @@ to = alice@example.org
 NEXT = SMALLEST.count("\n") + 1  # the line after it, in [pop]
 
 
-def load(folder: Path, text: str | bytes) -> Config:
+def load(folder: Path, text: str | bytes) -> Settings:
     path = folder / "screen_pop.conf"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return config.load(path)
+    return settings.load(path)
 
 
 def complaints(folder: Path, text: str | bytes) -> list[str]:
@@ -39,12 +42,15 @@ def complaints(folder: Path, text: str | bytes) -> list[str]:
 def test_the_smallest_one_has_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AST_LOG_DIR", "/var/log/pbx")
     given = load(tmp_path, SMALLEST)
-    assert str(given.jid) == "pbx@example.org"
-    assert (given.password, given.password_file, given.ca_file, given.servers) == ("secret", None, None, ())
-    assert given.to == ("alice@example.org",)
-    assert given.message == "{event} from {caller} to {extension}"
-    assert (given.country, given.late_after, given.give_up_after, given.linger) == ("US", 30, 86400, 300)
-    assert given.log_file == Path("/var/log/pbx/screen_pop.log")
+    xmpp, pop = given.xmpp, given.pop
+    assert str(xmpp.jid) == "pbx@example.org"
+    assert (xmpp.secret, xmpp.password_file, xmpp.ca_file, xmpp.server) == ("secret", None, None, ())
+    assert pop.to == ("alice@example.org",)
+    assert pop.message == "{event} from {caller} to {extension}"
+    assert (pop.country, pop.late_after, pop.give_up_after, pop.linger) == ("US", 30, 86400, 300)
+    assert pop.remember == 86400
+    assert (given.spool.calls, given.spool.megabytes) == (10_000, 64)
+    assert given.log.path == Path("/var/log/pbx/screen_pop.log")
 
 
 def test_all_of_it_can_be_set(tmp_path: Path) -> None:
@@ -65,38 +71,50 @@ def test_all_of_it_can_be_set(tmp_path: Path) -> None:
         late_after = 1.5
         give_up_after = 0
         linger = 10
+        remember = 3600
+        [spool]
+        calls = 5
+        megabytes = 1
         [log]
         file = /tmp/pop.log
         """,
     )
-    assert str(given.jid) == "pbx@example.org"
-    assert given.password == "from a file"
-    assert given.servers == (("xmpp.example.org", 5222), ("2001:db8::1", 443), ("192.0.2.1", 5223))
-    assert given.ca_file == tmp_path / "ca.pem"
-    assert given.to == ("alice@example.org", "bob@example.org/desk")
-    assert given.message == "{caller} → {extension}"
-    assert (given.country, given.late_after, given.give_up_after, given.linger) == ("DE", 1.5, 0, 10)
-    assert given.log_file == Path("/tmp/pop.log")
+    xmpp, pop = given.xmpp, given.pop
+    assert str(xmpp.jid) == "pbx@example.org"
+    assert xmpp.secret == "from a file"
+    assert xmpp.server == (("xmpp.example.org", 5222), ("2001:db8::1", 443), ("192.0.2.1", 5223))
+    assert xmpp.ca_file and xmpp.ca_file.path == tmp_path / "ca.pem"
+    assert pop.to == ("alice@example.org", "bob@example.org/desk")
+    assert pop.message == "{caller} → {extension}"
+    assert (pop.country, pop.late_after, pop.give_up_after, pop.linger, pop.remember) == ("DE", 1.5, 0, 10, 3600)
+    assert (given.spool.calls, given.spool.megabytes) == (5, 1)
+    assert given.log.path == Path("/tmp/pop.log")
 
 
-def test_the_sample_is_right_and_shows_each_option_at_its_default(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sample_shows_each_option_at_its_default_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AST_LOG_DIR", raising=False)
-    sample = (Path(__file__).parents[2] / "screen_pop.conf.sample").read_text(encoding="utf-8")
-    given = load(tmp_path, sample)
-    shown = {
-        line[1:].partition("=")[0].strip(): line.partition("=")[2].strip()
-        for line in sample.splitlines()
-        if line.startswith(";") and line[1:2].isalpha() and "=" in line
+    path = Path(__file__).parents[2] / "screen_pop.conf.sample"
+    given = settings.load(path)
+    section, shown = "", {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif found := re.fullmatch(r"(;?)(\w+) =(?: (.*))?", line):
+            shown[section, found[2]] = (found[1], found[3] or "")
+    declared = {
+        (name, option): declaration
+        for name, kind in settings.SECTIONS.items()
+        for option, declaration in kind.options().items()
     }
-    named = {line.partition("=")[0].strip() for line in sample.splitlines() if line[:1].isalpha()}
-    assert {name for _, name in config._OPTIONS} == set(shown) | named
-    for name, default in shown.items():
-        if name == "file":
-            assert default == str(given.log_file)
-        elif default:
-            assert str(getattr(given, name)) in (default, f"{default}.0")
+    assert set(shown) == set(declared)
+    for (name, option), (commented, text) in shown.items():
+        declaration = declared[name, option]
+        if (name, option) == ("log", "file"):
+            assert commented and text == str(given.log.path)  # it depends on the environment
+        elif isinstance(declaration, config.Required) or declaration.secret:
+            assert not commented and text
+        else:
+            assert commented and (declaration.read(text) if text else None) == (declaration.default or None)
 
 
 @pytest.mark.parametrize(
@@ -112,14 +130,14 @@ def test_the_sample_is_right_and_shows_each_option_at_its_default(
     ],
 )
 def test_comments_and_blanks_are_as_in_asterisks_own_files(tmp_path: Path, settings: str) -> None:
-    assert load(tmp_path, SMALLEST.replace("password = secret", settings)).password == "secret"
+    assert load(tmp_path, SMALLEST.replace("password = secret", settings)).xmpp.secret == "secret"
 
 
 @pytest.mark.parametrize(
     "password", ["a;b", "a;b;", "a=b", "=a", ">a", "[a]", "a b", "#a", "%(a)s", "{a}", "${a}", "pässwörd", '"a"']
 )
 def test_a_password_is_taken_as_it_stands(tmp_path: Path, password: str) -> None:
-    assert load(tmp_path, SMALLEST.replace("= secret", f"= {password}")).password == password
+    assert load(tmp_path, SMALLEST.replace("= secret", f"= {password}")).xmpp.secret == password
 
 
 @pytest.mark.parametrize("password", ["a ;b", "a ; b", ";a", "secret ; not the account's", "secret\t;"])
@@ -148,7 +166,7 @@ def test_a_byte_order_mark_and_the_case_of_names_dont_matter(tmp_path: Path) -> 
         ("lingre = 3", "[pop] has no option 'lingre'", "there are to, message, country, late_after"),
         ("jid = pbx@example.org", "[pop] has no option 'jid'", "there are to, message"),
         ("to = bob@example.org", "to is set again", "it stands in line 5 already"),
-        ("[pops]", "no section [pops] is known", "there are [xmpp], [pop], [outbox], [log]"),
+        ("[pops]", "no section [pops] is known", "there are [xmpp], [pop], [spool], [log]"),
         ("linger 3", "neither a [section]", "nor a setting such as name = value"),
         ("[log]\nfile = pop.log", "", "a whole path, such as"),
         ("[xmpp]\nca_file = ca.pem", "", "a whole path, such as"),
@@ -242,7 +260,7 @@ def test_a_password_file_without_a_password_is_named(tmp_path: Path, content: by
 def test_the_password_is_the_first_line_of_its_file_whatever_stands_in_it(tmp_path: Path, content: str) -> None:
     (tmp_path / "password").write_bytes(content.encode())
     text = SMALLEST.replace("password = secret", f"password_file = {tmp_path}/password")
-    assert load(tmp_path, text).password == "a;b = c"
+    assert load(tmp_path, text).xmpp.secret == "a;b = c"
 
 
 def test_a_file_that_is_not_utf8_is_told_the_line(tmp_path: Path) -> None:
@@ -252,7 +270,7 @@ def test_a_file_that_is_not_utf8_is_told_the_line(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_told_where_to_come_from(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
-        config.load(tmp_path / "missing.conf")
+        settings.load(tmp_path / "missing.conf")
     assert error.value.complaints == [
         f"{tmp_path}/missing.conf: No such file or directory; copy screen_pop.conf.sample there and fill it in"
     ]
@@ -260,7 +278,7 @@ def test_a_missing_file_is_told_where_to_come_from(tmp_path: Path) -> None:
 
 def test_a_folder_is_told_that_it_is_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Is a directory; it should be a file"):
-        config.load(tmp_path)
+        settings.load(tmp_path)
 
 
 def test_a_file_of_somebody_else_is_told_whose_it_should_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,12 +287,15 @@ def test_a_file_of_somebody_else_is_told_whose_it_should_be(tmp_path: Path, monk
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     with pytest.raises(ConfigError, match="Permission denied; owner root, Asterisk's group and mode 0640"):
-        config.load(tmp_path / "screen_pop.conf")
+        settings.load(tmp_path / "screen_pop.conf")
 
 
 def test_nothing_shows_the_password(tmp_path: Path) -> None:
-    assert "secret" not in repr(load(tmp_path, SMALLEST))
     (tmp_path / "password").write_text("geheim\n")
+    for line in ("password = geheim", f"password_file = {tmp_path}/password"):
+        given = load(tmp_path, SMALLEST.replace("password = secret", line))
+        assert given.xmpp.secret == "geheim"
+        assert "geheim" not in repr([given, given.xmpp, given.xmpp.password_file, given.files])
     text = f"[xmpp]\npassword = geheim\npassword = geheim\npassword_file = {tmp_path}/password\nlinger = 1\n"
     assert "geheim" not in " ".join(complaints(tmp_path, text))
 
@@ -309,4 +330,100 @@ def test_where_the_file_is(monkeypatch: pytest.MonkeyPatch, environment: dict[st
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert config.path_from_environment() == Path(path)
+    assert settings.path_from_environment() == Path(path)
+
+
+# The section [spool] was [outbox]
+
+
+def test_the_former_name_of_a_section_still_works(tmp_path: Path) -> None:
+    given = load(tmp_path, f"{SMALLEST}[outbox]\ncalls = 5\n[spool]\nmegabytes = 1\n")
+    assert (given.spool.calls, given.spool.megabytes) == (5, 1)
+
+
+def test_an_option_that_is_set_by_both_names_of_its_section_is_set_twice(tmp_path: Path) -> None:
+    found = complaints(tmp_path, f"{SMALLEST}[outbox]\ncalls = 5\ncals = 6\n[spool]\ncalls = 7\n")
+    assert found == [
+        f"{NEXT + 2}: [outbox] has no option 'cals'; there are calls, megabytes",
+        f"{NEXT + 4}: calls is set again; it stands in line {NEXT + 1} already",
+    ]
+
+
+# What is read can't be changed
+
+
+def test_nothing_that_was_read_can_be_set(tmp_path: Path) -> None:
+    given = load(tmp_path, SMALLEST)
+    with pytest.raises(AttributeError):
+        given.pop.linger = 1.0
+    with pytest.raises(AttributeError):
+        given.pop = PopOptions({})  # type: ignore[misc]
+    assert given.pop.linger == 300
+
+
+# Sections of a type, as in pjsip.conf
+
+
+class Main(config.Section):
+    size = config.Option(config.positive_number, 1)
+
+
+class Csv(config.Section):
+    file = config.Required(config.absolute_path, "the file with the entries")
+    wait = config.Option(config.seconds, 2.0)
+
+
+class Sql(config.Section):
+    query = config.Required(str, "the query")
+
+
+def read(folder: Path, text: str) -> config.Document:
+    path = folder / "screen_pop.conf"
+    path.write_text(text)
+    return config.read(path, {"main": Main}, {"csv": Csv, "sql": Sql}, {})
+
+
+def test_sections_of_a_type_are_read_in_the_order_of_the_file(tmp_path: Path) -> None:
+    found = read(
+        tmp_path,
+        """
+        [staff]
+        query = SELECT 1
+        type = sql
+        [main]
+        size = 2
+        [customers-old]
+        type = csv
+        file = /old.csv
+        [customers]
+        type = csv
+        file = /new.csv
+        wait = 0.5
+        """,
+    ).sections
+    assert list(found) == ["main", "staff", "customers-old", "customers"]
+    main, staff, old, new = found.values()
+    assert isinstance(main, Main) and main.size == 2
+    assert isinstance(staff, Sql) and staff.query == "SELECT 1"
+    assert isinstance(old, Csv) and (old.file, old.wait) == (Path("/old.csv"), 2.0)
+    assert isinstance(new, Csv) and (new.file, new.wait) == (Path("/new.csv"), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("[staff]\n", "1: no section [staff] is known; there are [main], and sections with a type: csv, sql"),
+        ("[staff]\nfile = /a\ntype = csvs\n", "3: type: 'csvs' is not known; there are csv, sql"),
+        ("[staff]\ntype = csv\n", ": [staff] file is missing: the file with the entries"),
+        ("[staff]\ntype = csv\nfile = a\n", "3: file: 'a' should be a whole path, such as /etc/asterisk/a"),
+        ("[staff]\ntype = csv\nfile = /a\nquery = b\n", "4: [staff] has no option 'query'; there are file, wait, type"),
+        ("[staff]\ntype = csv\nfile = /a\ntype = sql\n", "4: type is set again; it stands in line 2 already"),
+        ("[main]\ntype = csv\n", "2: [main] has no option 'type'; there are size"),
+    ],
+)
+def test_a_mistake_in_a_section_of_a_type(tmp_path: Path, text: str, found: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        read(tmp_path, text)
+    (complaint,) = error.value.complaints
+    assert complaint.startswith(f"{tmp_path}/screen_pop.conf:")
+    assert complaint.endswith(f"screen_pop.conf:{found}" if found[0] != ":" else found)

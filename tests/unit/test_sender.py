@@ -16,15 +16,16 @@ from typing import Any
 import pytest
 
 from screenpop.call import Call
-from screenpop.config import Config
 from screenpop.pop import message
 from screenpop.sender import delivery, loop, process
 from screenpop.sender.loop import Sender
 from screenpop.spool import trigger
+from screenpop.spool.options import SpoolOptions
 from screenpop.spool.outbox import Outbox
 from screenpop.spool.replies import Replies
 from screenpop.spool.trigger import FLUSH, Trigger, ring
 from screenpop.xmpp.errors import SessionError
+from screenpop.xmpp.options import XmppOptions
 from screenpop.xmpp.stanza import stanza_id
 
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.org", "carol@example.net"
@@ -34,7 +35,7 @@ class Server:
     """Plays `Session`, and the server behind it."""
 
     def __init__(self) -> None:
-        self.sign_ins: list[tuple[Config, str]] = []
+        self.sign_ins: list[tuple[XmppOptions, str]] = []
         self.went: list[str] = []  # where it was told to sign in
         self.sessions: list[PlayedSession] = []
         self.taken: list[Any] = []  # stanzas
@@ -43,7 +44,7 @@ class Server:
         self.trouble_at = "sign-in"
 
     def __call__(
-        self, config: Config, resource: str, on_step: Any, on_error: Any, on_receipt: Any, elsewhere: str
+        self, config: XmppOptions, resource: str, on_step: Any, on_error: Any, on_receipt: Any, elsewhere: str
     ) -> PlayedSession:
         self.sign_ins.append((config, resource))
         self.went.append(elsewhere)
@@ -67,7 +68,7 @@ class PlayedSession:
     jid, host, since = "pbx@example.org/box", "xmpp.example.org:5222 (STARTTLS)", 1700000000.0
     elsewhere = ""
 
-    def __init__(self, server: Server, config: Config, on_error: Any, on_receipt: Any) -> None:
+    def __init__(self, server: Server, config: XmppOptions, on_error: Any, on_receipt: Any) -> None:
         self.server, self.config, self.on_error, self.on_receipt = server, config, on_error, on_receipt
         self.unconfirmed: list[Any] = []
         self.is_open = True
@@ -620,12 +621,12 @@ def test_a_full_disk_keeps_the_call_and_repeats_nothing(box: Box, monkeypatch: p
 def test_a_change_is_picked_up_with_a_new_session(box: Box) -> None:
     box.queue("1")
     box.attempt()
-    box.configure(to=f"{BOB} & {CAROL}", more=f"[log]\nfile = {box.folder}/another.log")
+    box.configure(to=f"{BOB} & {CAROL}", more=f"[xmpp]\nserver = [::1]:5222\n[log]\nfile = {box.folder}/another.log")
     box.queue("2")
     box.attempt()
     assert box.server.told() == [ALICE, BOB, CAROL]
     assert [session.is_open for session in box.server.sessions] == [False, True]
-    assert [config.to for config, _ in box.server.sign_ins] == [(ALICE,), (BOB, CAROL)]
+    assert [options.server for options, _ in box.server.sign_ins] == [(), (("::1", 5222),)]
     assert len(box.log()) == 1
     assert len((box.folder / "another.log").read_text().splitlines()) == 2
 
@@ -1030,7 +1031,7 @@ def test_more_calls_than_the_limit_are_sent_when_they_can_be(box: Box) -> None:
 
 
 def test_the_limit_holds_without_a_configuration(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("screenpop.config.CALLS", 1)
+    monkeypatch.setattr(SpoolOptions, "calls", 1)
     (box.folder / "screen_pop.conf").unlink()
     calls = [box.queue("1"), box.queue("2", to=BOB), box.queue("3")]
     box.attempt()

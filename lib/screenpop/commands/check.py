@@ -8,23 +8,25 @@ import pwd
 import stat
 from pathlib import Path
 
-from .. import config
+from .. import config, settings
 from ..spool.outbox import FOLDERS, Outbox
 from ..xmpp.errors import SessionError
+from ..xmpp.options import XmppOptions
 from ..xmpp.session import Session
 
 
 def run(outbox: str) -> int:
     """Print a line for each thing tried. Returns the exit status: 0 when calls would pop."""
     try:
-        given = config.load(config.path_from_environment())
+        given = settings.load(settings.path_from_environment())
     except config.ConfigError as error:
         for complaint in error.complaints:
             _say(False, "configuration", complaint)
         return 1
-    _say(True, "configuration", f"{given.path}: {given.jid} tells {' & '.join(given.to)}")
-    fine = [_permissions(file) for file in (given.path, given.password_file) if file]
-    fine += [_outbox(outbox), _log(given.log_file), _session(given)]
+    _say(True, "configuration", f"{given.path}: {given.xmpp.jid} tells {' & '.join(given.pop.to)}")
+    password_file = given.xmpp.password_file
+    fine = [_permissions(file) for file in (given.path, password_file and password_file.path) if file]
+    fine += [_outbox(outbox), _log(given.log.path), _session(given.xmpp)]
     return 0 if all(fine) else 1
 
 
@@ -75,11 +77,11 @@ def _log(path: Path) -> bool:
     return _say(False, "log", f"{path} can't be written: only syslog tells; set [log] file, or chown {path}")
 
 
-def _session(given: config.Config) -> bool:
+def _session(options: XmppOptions) -> bool:
     """Sign in. A sender may be up: the resource must not be that of the outbox."""
     try:
         session = Session(
-            given,
+            options,
             f"screen-pop-check-{os.urandom(4).hex()}",
             on_step=lambda step, detail: print(_line(True, step, detail), flush=True),
             on_error=lambda *_: None,

@@ -7,9 +7,10 @@ import os
 import time
 from typing import Any
 
-from .. import config
+from .. import config, settings
 from ..call import Call
 from ..pop.message import ago
+from ..pop.options import PopOptions
 from ..spool import trigger
 from ..spool.outbox import Broken, Outbox
 from ..text import clean
@@ -20,9 +21,9 @@ SHOWN = 20  # of what has failed; the JSON has all
 def run(path: str, as_json: bool) -> int:
     """Print it. Returns the exit status: 0 when nothing is stuck. Raises OSError."""
     try:
-        late_after = config.load(config.path_from_environment()).late_after
+        late_after = settings.load(settings.path_from_environment()).pop.late_after
     except config.ConfigError:  # the sender says what is wrong with it
-        late_after = config.LATE_AFTER
+        late_after = PopOptions.late_after
     found = [find_out(outbox, late_after) for outbox in Outbox(path).and_spare()]
     stuck = any(one["stuck"] for one in found)
     print(json.dumps({"stuck": stuck, "outboxes": found}, indent=2) if as_json else "\n\n".join(map(described, found)))

@@ -7,7 +7,7 @@ import select
 import time
 from typing import Any
 
-from .. import config
+from .. import config, settings
 from ..call import Call
 from ..spool import trigger
 from ..spool.outbox import Outbox
@@ -21,7 +21,7 @@ RECEIPT_PATIENCE = 3.0  # seconds for the recipient's client
 def run(path: str, number: str, name: str) -> int:
     """Queue a call, ring, and print what the sender says. Returns the exit status: 0 when the server took the pop."""
     try:
-        to = config.load(config.path_from_environment()).to
+        to = settings.load(settings.path_from_environment()).pop.to
     except config.ConfigError as error:
         for complaint in error.complaints:
             print(f"PROBLEM  {complaint}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ..config import Config
-from ..xmpp.errors import SessionError
+from ..xmpp.options import XmppOptions
 from ..xmpp.session import OnError, OnReceipt, OnStep, Session
 from .backoff import SessionPause
 
@@ -22,11 +21,13 @@ class Connection:
         """Whether there is a session, or another one may be begun."""
         return self.session is not None or time.monotonic() >= self.pause.until
 
-    def open(self, config: Config, resource: str, on_step: OnStep, on_error: OnError, on_receipt: OnReceipt) -> Session:
+    def open(
+        self, options: XmppOptions, resource: str, on_step: OnStep, on_error: OnError, on_receipt: OnReceipt
+    ) -> Session:
         """The session. Raises SessionError."""
         if self.session is None:
             redirected_to, self._redirected_to = self._redirected_to, ""  # once: there may be no server
-            self.session = Session(config, resource, on_step, on_error, on_receipt, redirected_to)
+            self.session = Session(options, resource, on_step, on_error, on_receipt, redirected_to)
             self.pause.end()
         return self.session
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from ..config import Config
 from ..log import Log
-from ..pop import message as pop
+from ..pop import message as text
 from ..spool.queue import Queue
+from ..settings import Settings
 from ..spool.records import InvalidFile, Message
 from ..xmpp import jid, stanza
 from ..xmpp.session import STEP_DEADLINE, Session
@@ -23,9 +23,9 @@ class Delivery:
         self.in_flight: dict[str, Message] = {}  # sent and not confirmed, by stanza id
         self._errors: dict[str, Result] = {}  # of those in flight, by stanza id
 
-    def send(self, session: Session, names: list[str], config: Config) -> None:
+    def send(self, session: Session, names: list[str], settings: Settings) -> None:
         """Raises SessionError; then the messages without a result stay as they are, and are sent again."""
-        stanzas = self._stanzas(names, config)
+        stanzas = self._stanzas(names, settings)
         began, confirmed = time.monotonic(), False
         self.in_flight = {message.id: message for message, _ in stanzas}
         self._errors.clear()
@@ -42,20 +42,20 @@ class Delivery:
             for stanza_id, message in self.in_flight.items():
                 result = self._errors.get(stanza_id, SENT if confirmed else None)
                 if result:
-                    self.results.settle(message, result, config.give_up_after)
+                    self.results.settle(message, result, settings.pop.give_up_after)
             self.in_flight = {}
 
-    def _stanzas(self, names: list[str], config: Config) -> list[tuple[Message, str]]:
+    def _stanzas(self, names: list[str], settings: Settings) -> list[tuple[Message, str]]:
         """The messages of these names that can be sent, each with its XML."""
         stanzas = []
         for message in self.load(names):
             age = message.call.age()
-            late = age if age > config.late_after else None
+            late = age if age > settings.pop.late_after else None
             try:
-                body = pop.text(message.call, config.message, late)
+                body = text.text(message.call, settings.pop.message, late)
                 stanzas.append((message, str(stanza.chat(message.id, message.to, body, late, message.call.receipt))))
             except Exception as error:  # a bug, which must not hold up other messages
-                self.results.settle(message, later(f"{type(error).__name__}: {error}"), config.give_up_after)
+                self.results.settle(message, later(f"{type(error).__name__}: {error}"), settings.pop.give_up_after)
         return stanzas
 
     def load(self, names: list[str]) -> list[Message]:
@@ -75,13 +75,13 @@ class Delivery:
                 self.log.problem(str(error), waiting=len(self.backlog))
         return found
 
-    def on_error(self, config: Config, stanza_id: str, sender: str, error_type: str, reason: str) -> None:
+    def on_error(self, settings: Settings, stanza_id: str, sender: str, error_type: str, reason: str) -> None:
         """A message came back: before its confirmation, or later from a remote domain."""
         message = self.in_flight.get(stanza_id) or self.queue.find_sent(stanza_id)
-        if not message or not jid.may_report(sender, message.to, config.jid):
+        if not message or not jid.may_bounce(sender, settings.xmpp.jid, message.to):
             return
         result = of_error(error_type, reason)
         if stanza_id in self.in_flight:
             self._errors[stanza_id] = result
         else:
-            self.results.settle(message, result, config.give_up_after, "sent")
+            self.results.settle(message, result, settings.pop.give_up_after, "sent")

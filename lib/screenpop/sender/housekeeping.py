@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from ..config import Config
 from ..log import Log
-from ..spool import trigger
+from ..settings import Settings
+from ..spool import records, trigger
 from ..spool.outbox import Outbox
 from ..spool.queue import Queue
 
@@ -19,21 +19,23 @@ class Housekeeping:
         self.queue, self.log = queue, log
         self._due, self._settled = 0.0, 0
 
-    def tidy(self, config: Config, settled: int) -> None:
+    def tidy(self, settings: Settings, settled: int) -> None:
         """From time to time. `settled`: how many messages have been sent or have failed since the sender's start."""
         if time.monotonic() < self._due and settled < self._settled + SETTLED:
             return
         self._due, self._settled = time.monotonic() + INTERVAL, settled
         try:
             self.queue.tidy()
-            self.queue.forget_sent_before(time.time() - config.remember)
-            for name in self.queue.oldest_beyond("sent", config.calls, config.megabytes * 1024 * 1024):
+            self.queue.forget_sent_before(time.time() - settings.pop.remember)
+            for name in self.queue.oldest_beyond("sent", settings.spool.calls, settings.spool.megabytes * 1024 * 1024):
                 self.queue.forget("sent", name)
-            for name in self.queue.oldest_beyond("failed", config.calls, config.megabytes * 1024 * 1024):
+            for name in self.queue.oldest_beyond(
+                "failed", settings.spool.calls, settings.spool.megabytes * 1024 * 1024
+            ):
                 self.queue.forget("failed", name)
                 self.log.write(f"{name} is removed from failed/, which is full")
-            for spare in Outbox(self.queue.path).and_spare()[1:]:
-                if spare.has_calls():
-                    trigger.ring(spare.path)
+            spare = Outbox(self.queue.path).spare_path
+            if records.waiting(spare):
+                trigger.ring(spare)
         except OSError as error:
             self.log.write(f"the spool can't be tidied up: {error}")

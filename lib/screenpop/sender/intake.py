@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from ..config import Config
 from ..log import Log
 from ..pop import routes
+from ..pop.options import PopOptions
 from ..spool import records, released
 from ..spool.outbox import Outbox
 from ..spool.queue import Queue
@@ -35,15 +35,15 @@ class Intake:
         """When the next call that could not be taken in is due, if there is one."""
         return min(self.delayed.values(), default=None)
 
-    def take_in(self, config: Config) -> bool:
+    def take_in(self, pop: PopOptions) -> bool:
         """Take some calls in: fresh ones first, then the oldest. Returns whether there were any. Raises OSError."""
         now = time.monotonic()
         names = [name for name in self.waiting() if self.delayed.get(name, 0.0) <= now]
-        late = f"{time.time() - config.late_after:017.6f}"
+        late = f"{time.time() - pop.late_after:017.6f}"
         chosen = sorted(names, key=lambda name: (name < late, name))[:CALLS_AT_ONCE]
         for name in chosen:
             try:
-                self._take_in(name, config)
+                self._take_in(name, pop)
             except FileNotFoundError:  # somebody took it away
                 continue
             except InvalidFile as reason:
@@ -54,12 +54,12 @@ class Intake:
                 self._delay(name, f"{type(error).__name__}: {error}")
         return bool(chosen)
 
-    def _take_in(self, name: str, config: Config) -> None:
+    def _take_in(self, name: str, pop: PopOptions) -> None:
         path = f"{self.queue.path}/new/{name}"
         record = records.read(path)
         call = records.call_from(record, path)
         told, failed_before = released.outcomes(record)
-        recipients, wrong = routes.recipients(call, config.to)
+        recipients, wrong = routes.recipients(call, pop.to)
         reasons = {**wrong, **failed_before}
         waiting = [Message(call, to) for to in recipients if to not in told and to not in reasons]
         failed = [Message(call, to, reason) for to, reason in reasons.items()]

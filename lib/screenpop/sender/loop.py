@@ -12,10 +12,12 @@ import signal
 import time
 from pathlib import Path
 
-from .. import config
+from .. import log, settings
 from ..call import uptime
-from ..log import Log
+from ..config import ConfigError
+from ..pop.options import PopOptions
 from ..spool import released, state, trigger
+from ..spool.options import SpoolOptions
 from ..spool.queue import Queue
 from ..spool.trigger import Trigger
 from ..xmpp.errors import SessionError
@@ -38,8 +40,8 @@ class Leave(BaseException):
 class Sender:
     def __init__(self, queue: Queue, wake: Trigger, conf: Path) -> None:
         self.queue, self.trigger, self.conf = queue, wake, conf
-        self.config: config.Config | None = None
-        self.log = Log(config.default_log_file())
+        self.settings: settings.Settings | None = None
+        self.log = log.Log(log.default_file())
         self.replies = Replies()
         self.backlog = Backlog()
         self.results = Results(queue, self.backlog, self.log, self.replies)
@@ -64,7 +66,7 @@ class Sender:
                     last_work = time.monotonic()
                     continue
                 self.tried = asked
-                leave_at = last_work + (self.config.linger if self.config else 0.0)
+                leave_at = last_work + (self.settings.pop.linger if self.settings else 0.0)
                 if not self._something_waits() and time.monotonic() >= leave_at:
                     if self._leave():
                         break
@@ -120,49 +122,49 @@ class Sender:
     def _work(self) -> bool:
         """Take calls in and send a window of messages. Returns whether there was anything to do."""
         self.queue.catch_up()
-        if not self._read_config():
+        current = self._current_settings()
+        if current is None:
             return False
-        assert self.config  # noqa: S101
         try:
-            worked = self.intake.take_in(self.config)
+            worked = self.intake.take_in(current.pop)
         except OSError as error:  # out of file descriptors
             self.log.problem(str(error))
             return False
-        late_before = time.time() - self.config.late_after
+        late_before = time.time() - current.pop.late_after
         due = self.backlog.next(time.monotonic(), late_before, self.delivery.window.size)
         if due and self.connection.may_send():
-            self._send(due, self.config)
+            self._send(due, current)
             worked = True
         if worked:
-            self.housekeeping.tidy(self.config, self.results.count)
+            self.housekeeping.tidy(current, self.results.count)
             self._report()
         return worked
 
-    def _read_config(self) -> bool:
+    def _current_settings(self) -> settings.Settings | None:
         """Read the configuration, at first and when it has changed; then the session begins anew."""
-        if self.config and not self.config.is_stale():
-            return True
+        if self.settings and not self.settings.is_stale():
+            return self.settings
         self.connection.close()
-        self.config = None
+        self.settings = None
         try:
-            self.config = config.load(self.conf)
-        except config.ConfigError as error:
+            self.settings = settings.load(self.conf)
+        except ConfigError as error:
             self._nothing_can_be_sent(str(error))
-            return False
-        self.log.file = self.config.log_file
+            return None
+        self.log.file = self.settings.log.path
         self.connection.pause.end()
-        return True
+        return self.settings
 
-    def _send(self, names: list[str], settings: config.Config) -> None:
+    def _send(self, names: list[str], current: settings.Settings) -> None:
         try:
             session = self.connection.open(
-                settings,
+                current.xmpp,
                 state.resource(self.queue.path),
                 self.replies.step,
-                lambda *error: self.delivery.on_error(settings, *error),
+                lambda *error: self.delivery.on_error(current, *error),
                 self.replies.receipt,
             )
-            self.delivery.send(session, names, settings)
+            self.delivery.send(session, names, current)
             self.replies.step("message", "confirmed by the server")
             if not self.backlog.has_postponed(time.monotonic()):
                 self.log.problem_is_over()
@@ -176,9 +178,9 @@ class Sender:
     def _nothing_can_be_sent(self, reason: str) -> None:
         """No message is to blame: all of them wait, except those that are too old or too many."""
         self.replies.put_off(reason)
-        give_up_after = self.config.give_up_after if self.config else config.GIVE_UP_AFTER
-        calls = self.config.calls if self.config else config.CALLS
-        size = (self.config.megabytes if self.config else config.MEGABYTES) * 1024 * 1024
+        give_up_after = (self.settings.pop if self.settings else PopOptions({})).give_up_after
+        limits = self.settings.spool if self.settings else SpoolOptions({})
+        calls, size = limits.calls, limits.megabytes * 1024 * 1024
         try:
             self.log.problem(reason, waiting=len(self.backlog) + len(self.intake.waiting()))
             oldest = f"{time.time() - give_up_after:017.6f}"
@@ -203,7 +205,7 @@ class Sender:
         """For the trigger, the server, or the time."""
         now = time.monotonic()
         until = [now + CHECK_INTERVAL, now + self._keep_alive()]
-        if self.config:
+        if self.settings:
             due = self.backlog.next_due()
             if due is not None:
                 until.append(due if self.connection.session else max(due, self.connection.pause.until))

@@ -15,18 +15,18 @@ def main(arguments: list[str]) -> None:
         close_all_but({0, 1, 2, *descriptors})
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the sender that it may start for the spare outbox
         os.umask(0o077)
-        from .. import config
-        from ..spool.outbox import Outbox
+        from .. import settings
+        from ..spool.queue import Queue
         from ..spool.trigger import Trigger
         from . import loop
 
-        conf = config.path_from_environment()
+        conf = settings.path_from_environment()
         os.chdir("/")
-        outbox = Outbox(path)
-        outbox.make()
+        queue = Queue(path)
+        queue.make()
         trigger = Trigger(path, *descriptors) if descriptors else Trigger.acquire(path)
         if trigger:
-            loop.Sender(outbox, trigger, conf).run()
+            loop.Sender(queue, trigger, conf).run()
     except Exception as error:
         syslog.openlog("screen_pop", syslog.LOG_PID, syslog.LOG_DAEMON)
         syslog.syslog(syslog.LOG_ERR, f"the sender ends: {type(error).__name__}: {error}".replace("\n", " "))

@@ -1,8 +1,8 @@
 """The three results of an attempt to send a message, and what becomes of the message by each.
 
-    SENT    it moves to sent/
-    LATER   it stays in queue/, and is due again after a pause; when it is too old for that, NEVER
-    NEVER   it moves to failed/, with the reason in it
+SENT    it moves to sent/
+LATER   it stays in queue/, and is due again after a pause; when it is too old for that, NEVER
+NEVER   it moves to failed/, with the reason in it
 """
 
 from __future__ import annotations

@@ -51,6 +51,16 @@ def call_id(name: str) -> str:
     return name.partition("~")[0].removesuffix(".json")
 
 
+def waiting(spool: str) -> list[str]:
+    """The file names of the calls and messages that wait; none where there is no such spool of ours. Raises OSError."""
+    try:
+        if os.lstat(spool).st_uid != os.geteuid():
+            return []
+        return sorted(name for folder in ("new", "queue") for name in os.listdir(f"{spool}/{folder}"))
+    except FileNotFoundError:
+        return []
+
+
 def read_call(path: str) -> Call:
     """Raises InvalidFile; FileNotFoundError and OSError when it can't be known what the file is."""
     return call_from(read(path), path)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..call import uptime
-from ..config import Config
 from . import resolver, tls
 from .errors import MechanismRefused, SeeOtherHost, SessionError
+from .options import XmppOptions
 from .sasl import SASL
 from .stanza import NS_RECEIPTS
 from .stream import Client, stanza_error
@@ -39,7 +39,7 @@ class Session:
 
     def __init__(
         self,
-        config: Config,
+        config: XmppOptions,
         resource: str,
         on_step: OnStep,
         on_error: OnError,
@@ -48,7 +48,7 @@ class Session:
     ) -> None:
         self.config, self.on_step, self.on_error, self.on_receipt = config, on_step, on_error, on_receipt
         self.domain = config.jid.domain
-        found = [*resolver.elsewhere(elsewhere), *resolver.find(self.domain, config.servers)]
+        found = [*resolver.elsewhere(elsewhere), *resolver.find(self.domain, config.server)]
         on_step("DNS", ", ".join(map(str, found)))
         for left in reversed(range(REDIRECTIONS + 1)):
             try:
@@ -103,7 +103,8 @@ class Session:
         raise SessionError(troubles[0].step, " | ".join(trouble.what for trouble in troubles), troubles[0].advice)
 
     def _connect_to(self, client: Client, host: resolver.Host) -> None:
-        context = tls.context(self.config.ca_file, host.direct_tls)
+        ca_file = self.config.ca_file
+        context = tls.context(ca_file.path if ca_file else None, host.direct_tls)
         TCPsocket(host).PlugIn(client)
         self.on_step("connection", f"{host} at {client.Connection.peer()}")
         self._begin(client)
@@ -132,7 +133,7 @@ class Session:
         client = self.client
         self._begin(client)
         certificate = client.Connection.tls.getpeercert(binary_form=True)
-        sasl = SASL(self.config.jid.local, self.config.password, certificate, refused)
+        sasl = SASL(self.config.jid.local, self.config.secret, certificate, refused)
         with client.sending("sign-in"):
             sasl.PlugIn(client)
         client.wait(lambda: sasl.startsasl != "in-process", "sign-in")

@@ -1,0 +1,47 @@
+"""All of the configuration: where its file is, and the sections of each package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import config
+from .log import LogOptions
+from .pop.options import PopOptions
+from .spool.options import SpoolOptions
+from .xmpp.options import XmppOptions
+
+SECTIONS: dict[str, type[config.Section]] = {
+    "xmpp": XmppOptions,
+    "pop": PopOptions,
+    "spool": SpoolOptions,
+    "log": LogOptions,
+}
+FORMER_NAMES = {"outbox": "spool"}
+
+
+class Settings(NamedTuple):
+    path: Path
+    files: tuple[config.File, ...]
+    xmpp: XmppOptions
+    pop: PopOptions
+    spool: SpoolOptions
+    log: LogOptions
+
+    def is_stale(self) -> bool:
+        """Whether a file that it was read from has changed since."""
+        return any(file.has_changed() for file in self.files)
+
+
+def path_from_environment() -> Path:
+    """`$SCREEN_POP_CONF`, or `screen_pop.conf` in Asterisk's configuration directory."""
+    folder = os.environ.get("AST_CONFIG_DIR") or "/etc/asterisk"
+    return Path(os.environ.get("SCREEN_POP_CONF") or f"{folder}/screen_pop.conf").absolute()
+
+
+def load(path: Path) -> Settings:
+    """Raises config.ConfigError."""
+    document = config.read(path, SECTIONS, {}, FORMER_NAMES)
+    sections: dict[str, Any] = document.sections
+    return Settings(path=path, files=document.files, **sections)

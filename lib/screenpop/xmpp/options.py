@@ -1,0 +1,47 @@
+"""The section [xmpp]: the account that sends, and its server."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from ..config import File, Option, Required, SecretFile, Section, readable_file, secret_file
+from . import jid, resolver
+
+
+def _account(text: str) -> jid.JID:
+    address = jid.parse(text)
+    if not address.local or address.resource:
+        raise ValueError("should be an account such as pbx@example.org, with nothing behind the domain")
+    return address
+
+
+def _servers(text: str) -> tuple[tuple[str, int], ...]:
+    servers = []
+    for part in text.split():
+        try:
+            name, port = resolver.name_and_port(part)
+        except ValueError:
+            port = None
+        if not port:
+            raise ValueError(f"{part!r} should be host:port, such as xmpp.example.org:5222 or [2001:db8::1]:5222")
+        servers.append((name, port))
+    return tuple(servers)
+
+
+class XmppOptions(Section):
+    jid = Required(_account, "the account that sends, such as pbx@example.org")
+    password = Option(str, "", secret=True)
+    password_file: Option[SecretFile | None] = Option(secret_file, None)
+    server: Option[tuple[tuple[str, int], ...]] = Option(_servers, ())  # host and port; empty: the SRV records
+    ca_file: Option[File | None] = Option(readable_file, None)
+
+    @classmethod
+    def complaints(cls, given: Collection[str]) -> Iterator[str]:
+        both = "password" in given and "password_file" in given
+        if both or not ("password" in given or "password_file" in given):
+            yield f"password or password_file: {'both are there' if both else 'missing'}; one of them is needed"
+
+    @property
+    def secret(self) -> str:
+        """The password of the account, from the one place or the other."""
+        return self.password_file.secret if self.password_file else self.password
