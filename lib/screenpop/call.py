@@ -9,7 +9,6 @@ from .text import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
 EVENTS = ("ringing", "answered", "missed", "ended")
@@ -25,7 +24,6 @@ class Call:
     must not be shown is not kept either: `number` and `name` are then empty and `withheld` is true.
     `to`: recipients given by the dialplan, joined by "&"; empty for the configured ones.
     `receipt`: ask the recipient's client to confirm (XEP-0184).
-    `delivered`, `failed`: recipients, and recipients with the reason.
     """
 
     def __init__(
@@ -47,8 +45,6 @@ class Call:
         uniqueid: str = "",
         to: str = "",
         receipt: bool = False,
-        delivered: Sequence[str] = (),
-        failed: dict[str, str] | None = None,
     ) -> None:
         """Without a `time` the call comes in now; without an `id` it gets one."""
         if not time:
@@ -69,8 +65,6 @@ class Call:
         self.uniqueid = uniqueid
         self.to = to
         self.receipt = receipt
-        self.delivered = list(delivered)
-        self.failed = failed or {}
 
     @classmethod
     def from_record(cls, record: object) -> Call:
@@ -88,9 +82,6 @@ class Call:
             fields[name] = clean(record[name], limit=8192) if str in kind else record[name]
         if not fields.get("id") or not 0 < fields.get("time", 0) < 2**33:
             raise ValueError("no id or no time in it")
-        outcome = (*fields.get("delivered", ()), *fields.get("failed", {}).values())
-        if not all(isinstance(text, str) for text in outcome):
-            raise ValueError("what became of it is not text")
         return cls(**fields)
 
     def age(self) -> float:

@@ -6,8 +6,8 @@ import time
 
 from ..log import Log
 from ..pop import message as text
-from ..spool.queue import Queue
 from ..settings import Settings
+from ..spool.queue import Queue
 from ..spool.records import InvalidFile, Message
 from ..xmpp import jid, stanza
 from ..xmpp.session import STEP_DEADLINE, Session

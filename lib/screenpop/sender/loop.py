@@ -6,6 +6,7 @@ last call, and for as long as anything waits. What must not be forgotten is in t
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
@@ -50,22 +51,27 @@ class Sender:
         self.housekeeping = Housekeeping(queue, self.log)
         self.connection = Connection()
         self.since = time.time()
-        self.tried = 0.0  # by the uptime: what came before this has been tried
+        self.flush_began: float | None = uptime()  # all that waits is due, from this time on (by the uptime)
+        self.tried = 0.0  # what waited at this time has been tried (by the uptime)
+        self.reported: dict[str, object] = {}
         self.leaving = False
 
     def run(self) -> None:
-        """Until there has been nothing to do for `linger` seconds, SIGTERM or STOP, or another sender has the spool."""
+        """Until there has been nothing to do for `linger` seconds, SIGTERM comes, or another sender has the spool."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
         try:
             self._begin()
             last_work = time.monotonic()
-            while self._owns_spool() and not self.leaving:
-                asked = uptime()
+            while not self.leaving:
+                if not self._owns_spool():
+                    self.connection.close()
+                    return
                 self._read_trigger()
                 if self._work():
                     last_work = time.monotonic()
                     continue
-                self.tried = asked
+                if self.flush_began is not None:
+                    self.tried, self.flush_began = self.flush_began, None
                 leave_at = last_work + (self.settings.pop.linger if self.settings else 0.0)
                 if not self._something_waits() and time.monotonic() >= leave_at:
                     if self._leave():
@@ -103,6 +109,7 @@ class Sender:
             return True
 
     def _read_trigger(self) -> None:
+        now = uptime()
         rung = self.trigger.read()
         if trigger.RETRY in rung:
             try:
@@ -114,10 +121,9 @@ class Sender:
             self.backlog.all_due()
             self.intake.delayed.clear()
             self.connection.pause.end()
+            self.flush_began = now
         if trigger.CALL in rung:
             self.connection.pause.new_call()
-        if trigger.STOP in rung:
-            self.leaving = True
 
     def _work(self) -> bool:
         """Take calls in and send a window of messages. Returns whether there was anything to do."""
@@ -125,16 +131,18 @@ class Sender:
         current = self._current_settings()
         if current is None:
             return False
+        worked = False
         try:
             worked = self.intake.take_in(current.pop)
         except OSError as error:  # out of file descriptors
             self.log.problem(str(error))
-            return False
         late_before = time.time() - current.pop.late_after
         due = self.backlog.next(time.monotonic(), late_before, self.delivery.window.size)
         if due and self.connection.may_send():
             self._send(due, current)
             worked = True
+        if self.queue.trouble:
+            self.log.problem(self.queue.trouble)
         if worked:
             self.housekeeping.tidy(current, self.results.count)
             self._report()
@@ -204,21 +212,26 @@ class Sender:
     def _wait(self, leave_at: float) -> None:
         """For the trigger, the server, or the time."""
         now = time.monotonic()
-        until = [now + CHECK_INTERVAL, now + self._keep_alive()]
-        if self.settings:
-            due = self.backlog.next_due()
-            if due is not None:
-                until.append(due if self.connection.session else max(due, self.connection.pause.until))
-            delayed = self.intake.next_due()
-            until.append(leave_at if due is None and delayed is None else delayed or until[0])
+        until = min(now + CHECK_INTERVAL, now + self._keep_alive(), self._next_work())
+        if leave_at > now:  # else something waits
+            until = min(until, leave_at)
         self._report()
         watched = [side for side in (self.trigger, self.connection.session) if side]
-        ready = select.select(watched, [], [], max(0.0, min(until) - now))[0]
+        ready = select.select(watched, [], [], max(0.0, until - now))[0]
         if self.connection.session in ready:
             try:
                 self.connection.process()
             except SessionError as error:
                 self._session_ended(error)
+
+    def _next_work(self) -> float:
+        """When a message or a call is due that could not be sent or taken in before."""
+        if self.settings is None:  # the file is read again after CHECK_INTERVAL
+            return math.inf
+        due = self.backlog.next_due()
+        if due is not None and not self.connection.session:
+            due = max(due, self.connection.pause.until)
+        return min((when for when in (due, self.intake.next_due()) if when is not None), default=math.inf)
 
     def _keep_alive(self) -> float:
         """Returns seconds until this is due again."""
@@ -244,16 +257,16 @@ class Sender:
         return False
 
     def _report(self) -> None:
-        """For `screen-pop status`."""
+        """For `screen-pop status` and `flush`."""
         session = self.connection.session
-        state.write(
-            self.queue.path,
-            {
-                "pid": os.getpid(),
-                "since": self.since,
-                "session": {"jid": session.jid, "host": session.host, "since": session.since} if session else None,
-                "tried": self.tried,
-                "problem": self.log.current_problem,
-                "last": self.log.last,
-            },
-        )
+        report: dict[str, object] = {
+            "pid": os.getpid(),
+            "since": self.since,
+            "session": {"jid": session.jid, "host": session.host, "since": session.since} if session else None,
+            "tried": self.tried,
+            "problem": self.log.current_problem,
+            "last": self.log.last,
+        }
+        if report != self.reported:
+            state.write(self.queue.path, report)
+            self.reported = report

@@ -17,17 +17,17 @@ from _stat import S_ISFIFO
 from errno import ENOENT, ENXIO
 
 PATIENCE = 20  # milliseconds for which a door waits for a leaving sender to release the lock
+LONG_PATIENCE = 10_000  # the same for a command, whose message must not be lost
 
 # What a byte in the FIFO means:
 CALL = b"\n"  # a call has been queued
 FLUSH = b"!"  # try all that waits now
 RETRY = b"R"  # put what has failed back into the queue
-STOP = b"S"  # finish what is being sent and leave
 
 
 def ring(outbox: str, message: bytes = CALL) -> None:
     """Wake the sender of this outbox; start one if there is none. Raises OSError when none can be started."""
-    for _ in range(PATIENCE):
+    for _ in range(PATIENCE if message == CALL else LONG_PATIENCE):
         if _write(outbox, message):
             return
         lock = _lock(outbox)
@@ -35,6 +35,7 @@ def ring(outbox: str, message: bytes = CALL) -> None:
             try:
                 fifo = _open_fifo(outbox)
                 try:
+                    posix.write(fifo, message)
                     start_sender(outbox, lock, fifo)
                 finally:
                     posix.close(fifo)

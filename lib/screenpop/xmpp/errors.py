@@ -12,6 +12,7 @@ class SessionError(Exception):
     def __init__(self, step: str, what: str, advice: str) -> None:
         super().__init__(f"{step}: {what}; {advice}")
         self.step, self.what, self.advice = step, what, advice
+        self.refused = False
 
 
 class SeeOtherHost(SessionError):
