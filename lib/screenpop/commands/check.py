@@ -1,4 +1,4 @@
-"""`screen-pop check`: tries all that a pop needs, in the order in which a pop needs it."""
+"""Try all that a pop needs, and say line by line what was found."""
 
 from __future__ import annotations
 
@@ -6,17 +6,30 @@ import grp
 import os
 import pwd
 import stat
-from pathlib import Path
 
-from .. import config, settings
 from ..spool.outbox import FOLDERS, Outbox
-from ..xmpp.errors import SessionError
-from ..xmpp.options import XmppOptions
-from ..xmpp.session import Session
+from . import _spool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from ..xmpp.options import XmppOptions
 
 
-def run(outbox: str) -> int:
-    """Print a line for each thing tried. Returns the exit status: 0 when calls would pop."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Try it in the order in which a pop needs it. Returns the exit status: 0 when calls would pop."""
+    from .. import config, libraries, settings
+
+    outbox = _spool.path()
+    broken = libraries.problems()
+    for problem in broken:
+        print(f"PROBLEM  {problem}", flush=True)
     try:
         given = settings.load(settings.path_from_environment())
     except config.ConfigError as error:
@@ -26,7 +39,7 @@ def run(outbox: str) -> int:
     _say(True, "configuration", f"{given.path}: {given.xmpp.jid} tells {' & '.join(given.pop.to)}")
     password_file = given.xmpp.password_file
     fine = [_permissions(file) for file in (given.path, password_file and password_file.path) if file]
-    fine += [_outbox(outbox), _log(given.log.path), _session(given.xmpp)]
+    fine += [_outbox(outbox), _log(given.log.path), not broken and _session(given.xmpp)]
     return 0 if all(fine) else 1
 
 
@@ -79,6 +92,9 @@ def _log(path: Path) -> bool:
 
 def _session(options: XmppOptions) -> bool:
     """Sign in. A sender may be up: the resource must not be that of the outbox."""
+    from ..xmpp.errors import SessionError
+    from ..xmpp.session import Session
+
     try:
         session = Session(
             options,

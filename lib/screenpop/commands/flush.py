@@ -1,4 +1,4 @@
-"""`screen-pop flush`: sends what is queued now, and says what became of it."""
+"""Send what is queued now, and say what became of it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,29 @@ from ..call import uptime
 from ..spool import trigger
 from ..spool.outbox import Outbox
 from ..text import clean
+from . import _spool
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+WITHOUT_ARGUMENTS: dict[str, object] = {}
 LOOK = 0.05  # seconds
 PATIENCE = 60.0  # seconds without anything being sent
 
 
-def run(path: str) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+def run(arguments: argparse.Namespace) -> int:
     """Returns the exit status: 0 when nothing waits any more and nothing of it has failed. Raises OSError."""
+    return flush(_spool.existing())
+
+
+def flush(first: Outbox) -> int:
     status = 0
-    for outbox in Outbox(path).and_spare():
+    for outbox in first.and_spare():
         try:
             status |= _flush(outbox)
         except OSError as error:  # it is the other one that is needed then

@@ -1,36 +1,48 @@
-"""`screen-pop status`: the sender, what waits, what has failed and why, the last deliveries."""
+"""Show the sender, what waits, what has failed and why; the exit status is 0 only if nothing is stuck."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from typing import Any
 
-from .. import config, settings
 from ..call import Call
-from ..pop.message import ago
-from ..pop.options import PopOptions
 from ..spool import trigger
 from ..spool.outbox import Broken, Outbox
 from ..text import clean
+from . import _spool
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+WITHOUT_ARGUMENTS = {"json": False, "retry": False}
 SHOWN = 20  # of what has failed; the JSON has all
 
 
-def run(path: str, as_json: bool) -> int:
-    """Print it. Returns the exit status: 0 when nothing is stuck. Raises OSError."""
-    try:
-        late_after = settings.load(settings.path_from_environment()).pop.late_after
-    except config.ConfigError:  # the sender says what is wrong with it
-        late_after = PopOptions.late_after
-    found = [find_out(outbox, late_after) for outbox in Outbox(path).and_spare()]
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="for programs")
+    how.add_argument("--retry", action="store_true", help="put what has failed back, and send it now")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Returns the exit status: 0 when nothing is stuck. Raises OSError."""
+    outbox = _spool.existing()
+    if arguments.retry:
+        from . import flush
+
+        print(f"{sum(one.retry() for one in outbox.and_spare())} put back")
+        return flush.flush(outbox)
+    found = [find_out(one) for one in outbox.and_spare()]
     stuck = any(one["stuck"] for one in found)
+    as_json = arguments.json
     print(json.dumps({"stuck": stuck, "outboxes": found}, indent=2) if as_json else "\n\n".join(map(described, found)))
     return 1 if stuck else 0
 
 
-def find_out(outbox: Outbox, late_after: float) -> dict[str, Any]:
+def find_out(outbox: Outbox) -> dict[str, Any]:
     """Times in seconds since the epoch, ages in seconds. Raises OSError.
 
     Stuck is what waits for longer than a pop may take before it is late, and what has failed: somebody must look at it.
@@ -42,7 +54,7 @@ def find_out(outbox: Outbox, late_after: float) -> dict[str, Any]:
     failed = [_failure(name, call) for name, call in outbox.all_failed()]
     last = said.get("last")
     return {
-        "stuck": bool(failed) or age > late_after,
+        "stuck": bool(failed) or (age > 0 and age > _late_after()),
         "outbox": outbox.path,
         "sender": {"pid": said.get("pid"), "since": said.get("since"), "session": session}
         if trigger.is_heard(outbox.path)
@@ -56,6 +68,16 @@ def find_out(outbox: Outbox, late_after: float) -> dict[str, Any]:
         "failed": failed,
         "last": last if isinstance(last, list) else [],
     }
+
+
+def _late_after() -> float:
+    from .. import config, settings
+    from ..pop.options import PopOptions  # here: when nothing waits, this takes longer than all the rest
+
+    try:
+        return settings.load(settings.path_from_environment()).pop.late_after
+    except config.ConfigError:  # the sender says what is wrong with it
+        return PopOptions.late_after
 
 
 def _age(outbox: Outbox, name: str) -> float:
@@ -81,7 +103,11 @@ def _failure(name: str, call: Call | str) -> dict[str, Any]:
 
 def described(found: dict[str, Any]) -> str:
     waiting, failed, sender = found["waiting"], found["failed"], found["sender"]
-    oldest = f", the oldest for {ago(waiting['age'])}" if waiting["count"] else ""
+    oldest = ""
+    if waiting["count"]:
+        from ..pop.message import ago
+
+        oldest = f", the oldest for {ago(waiting['age'])}"
     lines = [
         f"{'STUCK' if found['stuck'] else 'OK'}: {waiting['count']} waiting{oldest}; {len(failed)} failed",
         _line("outbox", found["outbox"]),
