@@ -1,13 +1,13 @@
 #!/bin/sh
-# bench/run.sh [hold|burst|drain] [CALLS [ROUNDS]]: the measurements, all three by default. See each of them.
-# As root; drain can be run by anybody.
+# bench/run.sh [hold|burst|drain|commands] [CALLS [ROUNDS]]: the measurements, all by default. See each of them.
+# As root; drain and commands can be run by anybody.
 set -eu
 
 cd "$(dirname "$0")/.."
 PATH=/usr/bin:$PATH # as tests/run.sh
-which="hold burst drain"
+which="hold burst drain commands"
 case ${1-} in
-hold | burst | drain)
+hold | burst | drain | commands)
     which=$1
     shift
     ;;

@@ -11,7 +11,7 @@ export SCREEN_POP_CACHE
 
 # The fast ones first, the real Asterisk last.
 folders=
-for folder in tests/unit tests/session tests/fault tests/asterisk tests/install; do
+for folder in tests/unit tests/process tests/session tests/fault tests/asterisk tests/install; do
     if [ -n "$(find "$folder" -name 'test_*.py')" ]; then
         folders="$folders $folder"
     fi

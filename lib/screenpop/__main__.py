@@ -1,79 +1,74 @@
-"""The command line: `screen-pop`."""
+"""The command line: `screen-pop COMMAND …`.
+
+Each module in commands/ is a command of that name, unless its name begins with `_`. It has `add_arguments(parser)`, for
+argparse, and `run(arguments)`, which returns the exit status; the first line of its docstring is its help. Only the
+command that is called is imported. A command that must start fast has `WITHOUT_ARGUMENTS`: what argparse, whose import
+takes longer than all the rest, would return if it is called without any.
+"""
 
 from __future__ import annotations
 
-import argparse
 import os
-import pwd
 import sys
-from pathlib import Path
+from importlib import import_module
+from types import ModuleType, SimpleNamespace
 
-from . import __version__
-from .commands import check, flush, status, test
-from .spool.outbox import Outbox, path_from_environment
+from . import __version__, commands
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
 
 
 def main() -> None:
+    try:
+        sys.exit(_run(sys.argv[1:]))
+    except OSError as error:
+        sys.exit(f"screen-pop: {error.filename}: {error.strerror}; screen-pop check says more")
+    except (ImportError, SyntaxError) as error:
+        from . import libraries
+
+        sys.exit("screen-pop: " + "; ".join(libraries.problems() or [f"{error}: run install.sh again"]))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(words: list[str]) -> int:
+    if words == ["--version"]:
+        print(f"screen_pop {__version__}")
+        return 0
+    names = _command_names()
+    if words[:1] and words[0] in names:
+        names = words[:1]
+    found = {name: import_module(f"{commands.__name__}.{name}") for name in names}
+    if words == names and hasattr(found[words[0]], "WITHOUT_ARGUMENTS"):
+        command = found[words[0]]
+        return int(command.run(SimpleNamespace(**command.WITHOUT_ARGUMENTS)))
+    arguments = _parser(found).parse_args(words)
+    return int(arguments.run(arguments))
+
+
+def _command_names() -> list[str]:
+    """By the files; importing pkgutil would take longer than all the rest."""
+    files = os.listdir(os.path.dirname(commands.__file__))
+    return sorted(name[:-3] for name in files if name.endswith(".py") and not name.startswith("_"))
+
+
+def _parser(found: dict[str, ModuleType]) -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog="screen-pop",
         description="Shows people who is calling, on their XMPP client. The dialplan runs screen_pop.py.",
     )
     parser.add_argument("--version", action="version", version=f"screen_pop {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("check", help="try all that a pop needs, and say line by line what was found")
-    tests = commands.add_parser("test", help="send a pop the whole way, and say how long each step took")
-    tests.add_argument("number", metavar="NUMBER", help="the caller's number")
-    tests.add_argument("name", metavar="NAME", nargs="?", default="", help="the caller's name")
-    commands.add_parser("flush", help="send what is queued now")
-    looks = commands.add_parser("status", help="the sender, what waits, what failed; 0 only if nothing is stuck")
-    how = looks.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="for programs")
-    how.add_argument("--retry", action="store_true", help="put what has failed back, and send it now")
-    arguments = parser.parse_args()
-    outbox = path_from_environment()
-    try:
-        act_as_owner(Path(outbox))
-    except OSError as error:
-        sys.exit(f"screen-pop: {error}")
-    try:
-        sys.exit(_run(arguments, outbox))
-    except OSError as error:
-        sys.exit(f"screen-pop: {error.filename}: {error.strerror}; screen-pop check says more")
-    except KeyboardInterrupt:
-        sys.exit(130)
-
-
-def _run(arguments: argparse.Namespace, outbox: str) -> int:
-    """Returns the exit status. Raises OSError."""
-    if arguments.command == "check":
-        return check.run(outbox)
-    if arguments.command == "test":
-        return test.run(outbox, arguments.number, arguments.name)
-    os.stat(outbox)  # the installer makes it, or the first call: as Asterisk's user
-    Outbox(outbox).make()
-    if arguments.command == "status" and not arguments.retry:
-        return status.run(outbox, arguments.json)
-    if arguments.command == "status":
-        print(f"{sum(one.retry() for one in Outbox(outbox).and_spare())} put back")
-    return flush.run(outbox)
-
-
-def act_as_owner(outbox: Path) -> None:
-    """As root, become the owner of the outbox: Asterisk's user couldn't remove root's files. Raises OSError."""
-    if os.geteuid() != 0:
-        return
-    try:
-        owner = pwd.getpwuid(outbox.stat().st_uid)
-    except FileNotFoundError as error:
-        raise OSError(f"{outbox} isn't there yet; install -d -o asterisk -g asterisk -m 0700 {outbox}") from error
-    except KeyError as error:
-        raise OSError(f"{outbox} belongs to a user that isn't there; chown -R asterisk: {outbox}") from error
-    above = outbox.parent.stat()
-    if owner.pw_uid == 0 and above.st_uid:
-        raise OSError(f"{outbox} belongs to root, who isn't Asterisk; chown -R --reference={outbox.parent} {outbox}")
-    os.initgroups(owner.pw_name, owner.pw_gid)
-    os.setgid(owner.pw_gid)
-    os.setuid(owner.pw_uid)
+    choices = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command in found.items():
+        text = (command.__doc__ or "").partition("\n")[0]
+        choice = choices.add_parser(name, help=text, description=text)
+        command.add_arguments(choice)
+        choice.set_defaults(run=command.run)
+    return parser
 
 
 if __name__ == "__main__":

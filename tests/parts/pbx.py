@@ -126,9 +126,10 @@ class Pbx:
         return output
 
     def start_screen_pop(self, *arguments: str) -> subprocess.Popen[str]:
+        path = os.pathsep.join(filter(None, [self.env.get("PYTHONPATH"), str(self.library)]))
         return subprocess.Popen(
             [sys.executable, "-m", "screenpop", *arguments],
-            env={**os.environ, **self.env, "PYTHONPATH": str(self.library)},
+            env={**os.environ, **self.env, "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

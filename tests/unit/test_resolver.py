@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections import Counter
 
 import dns.exception
@@ -147,3 +148,9 @@ def test_each_host_is_there_once_and_weights_dont_reach_beyond_their_priority() 
 )
 def test_a_host_is_shown_as_one_would_write_it(host: Host, shown: str) -> None:
     assert str(host) == shown
+
+
+def test_without_dnspython_it_is_said_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "dns.exception", None)
+    with pytest.raises(SessionError, match=r"dnspython can't be imported \(.*\); run install.sh again"):
+        resolver.find("example.org", ())

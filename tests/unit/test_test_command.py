@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outbox:
     conf.write_text(CONFIGURATION)
     monkeypatch.setenv("SCREEN_POP_CONF", str(conf))
     outbox = Outbox(str(tmp_path / "outbox"))
+    monkeypatch.setenv("SCREEN_POP_SPOOL", outbox.path)
     outbox.make()
     return outbox
 
@@ -36,7 +38,7 @@ def run(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, *said: dict[str, Any]) 
             outbox.tell(outbox.read(name), **answer)
 
     monkeypatch.setattr(trigger, "ring", lambda path: threading.Thread(target=play, args=(path,)).start())
-    return test.run(outbox.path, "+1 555", "Bob")
+    return test.run(Namespace(number="+1 555", name="Bob"))
 
 
 @pytest.mark.parametrize("said", [(DELIVERED, RECEIPT), (RECEIPT, DELIVERED)], ids=["server first", "client first"])

@@ -1,22 +1,35 @@
-"""`screen-pop check`: tries all that a pop needs, in the order in which a pop needs it."""
+"""Try all that a pop needs, and say line by line what was found."""
 
 from __future__ import annotations
 
 import grp
 import os
-import pwd
 import stat
-from pathlib import Path
 
-from .. import config, settings
-from ..spool.outbox import FOLDERS, Outbox
-from ..xmpp.errors import SessionError
-from ..xmpp.options import XmppOptions
-from ..xmpp.session import Session
+from ..spool import records
+from ..spool.outbox import FOLDERS
+from . import _spool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from ..xmpp.options import XmppOptions
 
 
-def run(outbox: str) -> int:
-    """Print a line for each thing tried. Returns the exit status: 0 when calls would pop."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Try it in the order in which a pop needs it. Returns the exit status: 0 when calls would pop."""
+    from .. import config, libraries, settings
+
+    outbox = _spool.path()
+    broken = libraries.problems()
+    for problem in broken:
+        print(f"PROBLEM  {problem}", flush=True)
     try:
         given = settings.load(settings.path_from_environment())
     except config.ConfigError as error:
@@ -26,7 +39,7 @@ def run(outbox: str) -> int:
     _say(True, "configuration", f"{given.path}: {given.xmpp.jid} tells {' & '.join(given.pop.to)}")
     password_file = given.xmpp.password_file
     fine = [_permissions(file) for file in (given.path, password_file and password_file.path) if file]
-    fine += [_outbox(outbox), _log(given.log.path), _session(given.xmpp)]
+    fine += [_outbox(outbox), _log(given.log.path), not broken and _session(given.xmpp)]
     return 0 if all(fine) else 1
 
 
@@ -49,12 +62,12 @@ def _permissions(path: Path) -> bool:
 
 
 def _outbox(path: str) -> bool:
-    outbox = Outbox(path)
-    me = _user(os.geteuid())
+    me = _spool.user(os.geteuid())
+    folders = [folder for folder in FOLDERS if os.path.isdir(f"{path}/{folder}")]
     try:
         state = os.stat(path)
-        outbox.make()
-        waiting, failed = len(outbox.waiting()), len(os.listdir(f"{path}/failed"))
+        waiting = len(records.waiting(path)) if "queue" in folders else 0
+        failed = len(records.failed(path)) if "failed" in folders else 0
     except OSError as error:
         advice = f"as root: install -d -o {me} -g {me} -m 0700 {path}"
         return _say(False, "outbox", f"{error.filename}: {error.strerror}; {advice}")
@@ -62,7 +75,7 @@ def _outbox(path: str) -> bool:
     files = [
         f"{path}/{name}" for name in ("lock", "trigger", "resource", "sender") if os.path.lexists(f"{path}/{name}")
     ]
-    if not all(os.access(f"{path}/{folder}", os.W_OK | os.X_OK) for folder in ("", *FOLDERS)) or not all(
+    if not all(os.access(f"{path}/{folder}", os.W_OK | os.X_OK) for folder in ("", *folders)) or not all(
         os.access(file, os.R_OK | os.W_OK) for file in files
     ):
         return _say(False, "outbox", f"{found}: {me} can't write to it; chown -R {me} {path}")
@@ -79,6 +92,9 @@ def _log(path: Path) -> bool:
 
 def _session(options: XmppOptions) -> bool:
     """Sign in. A sender may be up: the resource must not be that of the outbox."""
+    from ..xmpp.errors import SessionError
+    from ..xmpp.session import Session
+
     try:
         session = Session(
             options,
@@ -98,11 +114,4 @@ def _owner_and_mode(state: os.stat_result) -> str:
         group = grp.getgrgid(state.st_gid).gr_name
     except KeyError:
         group = str(state.st_gid)
-    return f"{_user(state.st_uid)}:{group} {stat.S_IMODE(state.st_mode):04o}"
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+    return f"{_spool.user(state.st_uid)}:{group} {stat.S_IMODE(state.st_mode):04o}"

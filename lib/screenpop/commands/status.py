@@ -1,118 +1,181 @@
-"""`screen-pop status`: the sender, what waits, what has failed and why, the last deliveries."""
+"""Show the sender, what waits, what has failed and why; the exit status is 0 only if nothing is stuck."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from typing import Any
 
-from .. import config, settings
-from ..call import Call
-from ..pop.message import ago
-from ..pop.options import PopOptions
-from ..spool import trigger
-from ..spool.outbox import Broken, Outbox
-from ..text import clean
+from ..spool import records, state, trigger
+from ..spool.outbox import path_from_environment
+from . import _spool
+from ._terminal import show
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+WITHOUT_ARGUMENTS = {"json": False, "retry": False}
 SHOWN = 20  # of what has failed; the JSON has all
 
 
-def run(path: str, as_json: bool) -> int:
-    """Print it. Returns the exit status: 0 when nothing is stuck. Raises OSError."""
-    try:
-        late_after = settings.load(settings.path_from_environment()).pop.late_after
-    except config.ConfigError:  # the sender says what is wrong with it
-        late_after = PopOptions.late_after
-    found = [find_out(outbox, late_after) for outbox in Outbox(path).and_spare()]
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="for programs")
+    how.add_argument("--retry", action="store_true", help="put what has failed back, and send it now")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Returns the exit status: 0 when nothing is stuck. Raises OSError."""
+    if arguments.retry:
+        return _retry()
+    path = path_from_environment()
+    os.stat(path)  # the installer makes it, or the first call: as Asterisk's user
+    found = [examine(spool) for spool in _spool.all_users(path)]
     stuck = any(one["stuck"] for one in found)
-    print(json.dumps({"stuck": stuck, "outboxes": found}, indent=2) if as_json else "\n\n".join(map(described, found)))
+    if arguments.json:
+        print(json.dumps({"stuck": stuck, "outboxes": found}, indent=2))
+    else:
+        for number, one in enumerate(found):
+            if number:
+                print()
+            for label, text in lines(one):
+                show(text, label)
     return 1 if stuck else 0
 
 
-def find_out(outbox: Outbox, late_after: float) -> dict[str, Any]:
+def _retry() -> int:
+    from . import flush
+
+    path = _spool.path()
+    spools = _spool.own(path)
+    show(f"{sum(len(records.failed_messages(spool)) for spool in spools)} put back")
+    return max([flush.flush(spool, retry=True) for spool in spools])
+
+
+def examine(spool: str) -> dict[str, Any]:
     """Times in seconds since the epoch, ages in seconds. Raises OSError.
 
-    Stuck is what waits for longer than a pop may take before it is late, and what has failed: somebody must look at it.
+    Stuck is what an administrator must look at: what waits for longer than a pop may take before it is late, what has
+    failed, a spool that doors can't write to.
     """
-    said = outbox.said()
-    session = said.get("session")
-    names = outbox.waiting()
-    age = max((_age(outbox, name) for name in names), default=0.0)
-    failed = [_failure(name, call) for name, call in outbox.all_failed()]
-    last = said.get("last")
+    reported = state.read(spool)
+    waiting = [f"{folder}/{name}" for folder in ("new", "queue") for name in _names(spool, folder)]
+    age = max((_age(f"{spool}/{name}") for name in waiting), default=0.0)
+    failed = [_failure(spool, name) for name in _names(spool, "failed") if not name.endswith(".reason")]
+    problem = _spool.wrong_owner(spool)
+    last = reported.get("last")
+    is_up = trigger.has_sender(spool)
     return {
-        "stuck": bool(failed) or age > late_after,
-        "outbox": outbox.path,
-        "sender": {"pid": said.get("pid"), "since": said.get("since"), "session": session}
-        if trigger.has_sender(outbox.path)
-        else None,
+        "stuck": bool(failed or problem) or (age > 0 and age > _late_after()),
+        "outbox": spool,
+        "problem": problem,
+        "sender": {name: reported.get(name) for name in ("pid", "since", "session")} if is_up else None,
         "waiting": {
-            "count": len(names),
-            "oldest": time.time() - age if names else None,
+            "count": len(waiting),
+            "oldest": time.time() - age if waiting else None,
             "age": age,
-            "reason": said.get("trouble") or "" if names else "",
+            "reason": str(reported.get("problem") or "") if waiting else "",
         },
         "failed": failed,
         "last": last if isinstance(last, list) else [],
     }
 
 
-def _age(outbox: Outbox, name: str) -> float:
+def _names(spool: str, folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(f"{spool}/{folder}"))
+    except FileNotFoundError:  # nothing was there yet
+        return []
+
+
+def _late_after() -> float:
+    from .. import config, settings
+    from ..pop.options import PopOptions  # here: when nothing waits, this takes longer than all the rest
+
+    try:
+        return settings.load(settings.path_from_environment()).pop.late_after
+    except config.ConfigError:  # the sender says what is wrong with it
+        return PopOptions.late_after
+
+
+def _age(path: str) -> float:
     """Seconds; of a file that is no call, since it was changed."""
     try:
-        return outbox.read(name).age()
+        if "~" in os.path.basename(path):
+            return records.read_message(path).call.age()
+        return records.read_call(path).age()
     except FileNotFoundError:
         return 0.0
-    except (Broken, OSError):
-        return max(0.0, time.time() - os.lstat(f"{outbox.path}/new/{name}").st_mtime)
+    except (records.InvalidFile, OSError):
+        try:
+            return max(0.0, time.time() - os.lstat(path).st_mtime)
+        except FileNotFoundError:
+            return 0.0
 
 
-def _failure(name: str, call: Call | str) -> dict[str, Any]:
-    if isinstance(call, str):
-        return {"name": name, "time": None, "caller": "", "reasons": {"": call.strip()}}
+def _failure(spool: str, name: str) -> dict[str, Any]:
+    path = f"{spool}/failed/{name}"
+    try:
+        message = records.read_message(path)
+    except (records.InvalidFile, OSError) as error:
+        return {"name": name, "time": None, "caller": "", "reasons": {"": _reason(path) or str(error)}}
     return {
         "name": name,
-        "time": time.time() - call.age(),
-        "caller": f"{call.name} {call.number}".strip(),
-        "reasons": call.failed,
+        "time": time.time() - message.call.age(),
+        "caller": f"{message.call.name} {message.call.number}".strip(),
+        "reasons": {message.to: message.reason},
     }
 
 
-def described(found: dict[str, Any]) -> str:
+def _reason(path: str) -> str:
+    """Why a foreign file was moved to failed/, as the sender has written it beside it."""
+    try:
+        with open(f"{path}.reason", encoding="utf-8", errors="replace") as file:
+            return file.read(1000).strip()
+    except OSError:
+        return ""
+
+
+def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """A label and a text for each."""
     waiting, failed, sender = found["waiting"], found["failed"], found["sender"]
-    oldest = f", the oldest for {ago(waiting['age'])}" if waiting["count"] else ""
-    lines = [
-        f"{'STUCK' if found['stuck'] else 'OK'}: {waiting['count']} waiting{oldest}; {len(failed)} failed",
-        _line("outbox", found["outbox"]),
-    ]
+    oldest = ""
+    if waiting["count"]:
+        from ..pop.message import ago
+
+        oldest = f", the oldest for {ago(waiting['age'])}"
+    summary = f"{waiting['count']} waiting{oldest}; {len(failed)} failed"
+    told = [("STUCK: " if found["stuck"] else "OK: ", summary), _line("outbox", found["outbox"])]
+    if found["problem"]:
+        told.append(_line("owner", found["problem"]))
     if not sender:
-        lines.append(_line("sender", "none; the next call starts one, and so does screen-pop flush"))
+        told.append(_line("sender", "none; the next call starts one, and so does screen-pop flush"))
     else:
-        lines.append(_line("sender", f"process {sender['pid']}, since {_clock(sender['since'])}"))
+        told.append(_line("sender", f"process {sender['pid']}, since {_clock(sender['since'])}"))
         session = sender["session"]
         if isinstance(session, dict):
             as_whom = f"{session.get('jid')} at {session.get('host')}, since {_clock(session.get('since'))}"
-            lines.append(_line("signed in", as_whom))
+            told.append(_line("signed in", as_whom))
         else:
-            lines.append(_line("signed in", "no"))
+            told.append(_line("signed in", "no"))
     if waiting["count"]:
-        lines.append(_line("waiting", f"since {_clock(waiting['oldest'])} {waiting['reason']}"))
+        told.append(_line("waiting", f"since {_clock(waiting['oldest'])} {waiting['reason']}"))
     for one in failed[-SHOWN:]:
         reasons = "; ".join(f"{to}: {reason}" if to else str(reason) for to, reason in one["reasons"].items())
-        lines.append(_line("failed", f"{_clock(one['time'])} {one['name']} {one['caller']}: {reasons}"))
+        told.append(_line("failed", f"{_clock(one['time'])} {one['name']} {one['caller']}: {reasons}"))
     if len(failed) > SHOWN:
-        lines.append(_line("", f"and {len(failed) - SHOWN} older ones"))
+        told.append(_line("", f"and {len(failed) - SHOWN} older ones"))
     for one in found["last"]:
         if isinstance(one, dict):
             outcome = f"{one.get('recipient')} {one.get('outcome')} {one.get('ms')} ms"
-            lines.append(_line("last", f"{_clock(one.get('time'))} {one.get('call')} {outcome}"))
-    return "\n".join(lines)
+            told.append(_line("last", f"{_clock(one.get('time'))} {one.get('call')} {outcome}"))
+    return told
 
 
-def _line(what: str, text: str) -> str:
-    """What stood in files is as hostile as what stands in calls."""
-    return f"{what:11}{clean(text, limit=1000)}"
+def _line(label: str, text: str) -> tuple[str, str]:
+    return f"{label:11}", text
 
 
 def _clock(seconds: Any) -> str:

@@ -1,25 +1,37 @@
-"""`screen-pop test`: a pop that goes the whole way, as a call's does, and reports each step."""
+"""Send a pop the whole way, as for a call, and say how long each step takes."""
 
 from __future__ import annotations
 
 import os
 import select
 import time
-from typing import Any
 
-from .. import config, settings
 from ..call import Call
 from ..spool import trigger
 from ..spool.outbox import Outbox
 from ..spool.replies import Replies
 from ..text import clean
+from . import _spool
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
 
 PATIENCE = 60.0  # seconds for the server's confirmation; each step of the sign-in has 10
 RECEIPT_PATIENCE = 3.0  # seconds for the recipient's client
 
 
-def run(path: str, number: str, name: str) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("number", metavar="NUMBER", help="the caller's number")
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="the caller's name")
+
+
+def run(arguments: argparse.Namespace) -> int:
     """Queue a call, ring, and print what the sender says. Returns the exit status: 0 when the server took the pop."""
+    from .. import config, settings
+
+    path = _spool.path()
     try:
         to = settings.load(settings.path_from_environment()).pop.to
     except config.ConfigError as error:
@@ -27,7 +39,7 @@ def run(path: str, number: str, name: str) -> int:
             print(f"PROBLEM  {complaint}")
         return 1
     outbox = Outbox(path)
-    call = Call(number=clean(number), name=clean(name), extension="test", receipt=True)
+    call = Call(number=clean(arguments.number), name=clean(arguments.name), extension="test", receipt=True)
     began = time.monotonic()
     try:
         os.stat(path)  # the installer makes it, or the first call: as Asterisk's user

@@ -28,8 +28,13 @@ def main(arguments: list[str]) -> None:
         if trigger:
             loop.Sender(queue, trigger, conf).run()
     except Exception as error:
-        syslog.openlog("screen_pop", syslog.LOG_PID, syslog.LOG_DAEMON)
-        syslog.syslog(syslog.LOG_ERR, f"the sender ends: {type(error).__name__}: {error}".replace("\n", " "))
+        try:
+            from .failure import report
+
+            report(arguments[0], error)
+        except Exception:  # this package is broken itself
+            syslog.openlog("screen_pop", syslog.LOG_PID, syslog.LOG_DAEMON)
+            syslog.syslog(syslog.LOG_ERR, f"the sender ends: {type(error).__name__}: {error}".replace("\n", " "))
         os._exit(1)
     os._exit(0)  # at once: until then the next sender waits for the lock
 

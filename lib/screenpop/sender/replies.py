@@ -39,7 +39,7 @@ class Replies:
         self._waiting[call.id] = _Call(fifo, call, {message.name for message in messages})
         if call.receipt:
             self._step_began = time.monotonic()
-            _tell(fifo, step="sender", ms=round(call.age() * 1000, 1), detail=f"process {os.getpid()}")
+            tell(fifo, step="sender", ms=round(call.age() * 1000, 1), detail=f"process {os.getpid()}")
             for message in messages[:MOST_RECEIPTS]:
                 self._receipts[message.id] = (fifo, message.to)
             while len(self._receipts) > MOST_RECEIPTS:
@@ -50,7 +50,7 @@ class Replies:
         now = time.monotonic()
         for waiting in self._waiting.values():
             if waiting.call.receipt:
-                _tell(waiting.fifo, step=step, ms=round((now - self._step_began) * 1000, 1), detail=detail)
+                tell(waiting.fifo, step=step, ms=round((now - self._step_began) * 1000, 1), detail=detail)
         self._step_began = now
 
     def result(self, message: Message, kind: str, reason: str) -> None:
@@ -59,7 +59,7 @@ class Replies:
         if waiting is None:
             return
         if kind == "LATER":
-            _tell(waiting.fifo, status="QUEUED", reason=f"{message.to}: {reason}")
+            tell(waiting.fifo, status="QUEUED", reason=f"{message.to}: {reason}")
             return
         waiting.names.discard(message.name)
         waiting.sent += kind == "SENT"
@@ -68,21 +68,22 @@ class Replies:
         if not waiting.names:
             del self._waiting[message.call.id]
             failures = {"reason": clean(", ".join(waiting.reasons), limit=1000)} if waiting.reasons else {}
-            _tell(waiting.fifo, status="DELIVERED" if waiting.sent else "FAILED", **failures)
+            tell(waiting.fifo, status="DELIVERED" if waiting.sent else "FAILED", **failures)
 
     def put_off(self, reason: str) -> None:
         """Nothing can be sent at the moment."""
         for waiting in self._waiting.values():
-            _tell(waiting.fifo, status="QUEUED", reason=reason)
+            tell(waiting.fifo, status="QUEUED", reason=reason)
 
     def receipt(self, stanza_id: str, sender: str) -> None:
         """A client has confirmed a message (XEP-0184); only the recipient's own is believed."""
         fifo, recipient = self._receipts.get(stanza_id, ("", ""))
         if fifo and jid.same_account(sender, recipient):
-            _tell(fifo, receipt=clean(sender, limit=1024))
+            tell(fifo, receipt=clean(sender, limit=1024))
 
 
-def _tell(fifo: str, **reply: object) -> None:
+def tell(fifo: str, **reply: object) -> None:
+    """Write a reply, if somebody reads."""
     try:
         descriptor = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:  # nobody waits any more

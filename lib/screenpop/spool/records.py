@@ -6,7 +6,6 @@ call and one recipient; its file is named by both, so that writing it twice leav
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -29,6 +28,8 @@ class Message:
 
     def __init__(self, call: Call, to: str, reason: str = "") -> None:
         self.call, self.to, self.reason = call, to, reason
+        import hashlib  # here: `screen-pop status` starts faster without it
+
         recipient = hashlib.sha256(to.encode("utf-8", "replace")).hexdigest()[:8]
         self.id = f"{call.id}-{recipient}"
         self.name = f"{call.id}~{recipient}.json"
@@ -59,6 +60,16 @@ def waiting(spool: str) -> list[str]:
         return sorted(name for folder in ("new", "queue") for name in os.listdir(f"{spool}/{folder}"))
     except FileNotFoundError:
         return []
+
+
+def failed(spool: str) -> list[str]:
+    """The file names in failed/. Raises OSError."""
+    return sorted(name for name in os.listdir(f"{spool}/failed") if not name.endswith(".reason"))
+
+
+def failed_messages(spool: str) -> list[str]:
+    """Those of them that can be sent again."""
+    return [name for name in failed(spool) if "~" in name]
 
 
 def read_call(path: str) -> Call:

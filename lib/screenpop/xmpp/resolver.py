@@ -68,10 +68,13 @@ def look_up(domain: str) -> list[Record]:
     """Both kinds of SRV record; a target of "." (no such service here) is a host without a name.
 
     An empty list when there are none, or nobody answers: the domain itself is worth a try then (RFC 6120 3.2.2).
+    Raises SessionError.
     """
-    import dns.exception  # 40 ms, and not needed where [xmpp] server is set
-    import dns.resolver
-
+    try:
+        import dns.exception  # 40 ms, and not needed where [xmpp] server is set
+        import dns.resolver
+    except Exception as error:  # a broken library can raise anything
+        raise SessionError("DNS", f"dnspython can't be imported ({error})", "run install.sh again") from error
     records: list[Record] = []
     try:
         resolver = dns.resolver.Resolver()  # reads resolv.conf: the network may have changed

@@ -1,0 +1,22 @@
+"""The libraries that this package needs, and what is wrong with those that are installed."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+MODULES = {  # by the name of the library
+    "pyst2": "asterisk.agi",
+    "xmpppy": "screenpop.xmpp.xmpppy",
+    "dnspython": "dns.resolver",
+}
+
+
+def problems() -> list[str]:
+    """Import each of them. Returns a sentence for each that can't be imported."""
+    found = []
+    for library, module in MODULES.items():
+        try:
+            import_module(module)
+        except Exception as error:  # a broken one can raise anything
+            found.append(f"{library} can't be imported ({error}): run install.sh again")
+    return found
