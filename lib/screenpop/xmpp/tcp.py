@@ -70,6 +70,10 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
         """Whether there is something to read, waiting for it that long (seconds)."""
         if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
             return True
+        if timeout:
+            # Acknowledge what has come: a server with something more to send may wait for that (Nagle's algorithm), and
+            # the kernel delays it by 40 ms. After the handshake of TLS 1.3 each session would wait.
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return bool(select.select([self._sock], [], [], timeout)[0])
 
     def receive(self) -> bytes:

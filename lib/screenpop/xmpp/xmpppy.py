@@ -1,16 +1,61 @@
-"""xmpppy, imported without dnspython: that takes 40 ms, and resolver.py needs it for SRV records only."""
+"""The modules of xmpppy that are used here, imported without the others and without what only those need.
+
+The whole package with http.client, gzip, traceback, six and dnspython takes 70 ms, and the first call's pop would be
+that much later.
+"""
+
+from __future__ import annotations
 
 import sys
+from importlib.machinery import PathFinder
+from types import ModuleType, SimpleNamespace
 
-_dns = sys.modules.get("dns")
-sys.modules["dns"] = None  # type: ignore[assignment] # "not to be imported"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class _Debug:
+    """Stands in for `xmpp.debug.Debug`, which formats each line, passwords too, before it drops it."""
+
+    colors: dict[str, None] = {}  # noqa: RUF012 - xmpppy adds to it
+
+    def __init__(self, flags: list[str]) -> None:
+        self.debug_flags: list[str] = []
+
+    def Show(self, *words: object) -> None:
+        pass
+
+
+_COLORS = ("black", "blue", "bright_cyan", "brown", "cyan", "dark_gray", "green", "magenta", "red", "yellow")
+_debug = SimpleNamespace(Debug=_Debug, **{f"color_{name}": None for name in _COLORS})
+# What xmpppy needs for BOSH (Python 2 has httplib and urllib2; xmpppy tries these first), for its own sockets and for
+# DIGEST-MD5. None of that is used: where it is used by mistake, None raises TypeError.
+_BOSH = SimpleNamespace(HTTPConnection=None, HTTPSConnection=None, _CS_IDLE=None, BadStatusLine=None)
+_stand_ins: dict[str, Any] = {
+    "httplib": _BOSH,
+    "urllib2": SimpleNamespace(urlparse=SimpleNamespace(urlparse=None)),
+    "gzip": SimpleNamespace(),
+    "six": SimpleNamespace(ensure_str=None, ensure_binary=None),
+    "dns": None,  # "not to be imported"; resolver.py imports it when it is needed
+}
+
+_found = PathFinder.find_spec("xmpp")
+if _found is None:
+    raise ModuleNotFoundError("No module named 'xmpp'", name="xmpp")
+xmpp: Any = ModuleType("xmpp")  # xmpppy's package without its __init__, which imports all that there is
+xmpp.__spec__, xmpp.__path__, xmpp.debug = _found, _found.submodule_search_locations, _debug
+_stand_ins["xmpp.debug"] = _debug
+sys.modules["xmpp"] = xmpp
+
+_before = {name: sys.modules[name] for name in _stand_ins if name in sys.modules}
+sys.modules.update(_stand_ins)
 try:
-    import xmpp
-    from xmpp import auth, dispatcher, protocol, transports
+    from xmpp import auth, client, dispatcher, protocol, transports
 finally:
-    if _dns is None:
-        del sys.modules["dns"]
-    else:
-        sys.modules["dns"] = _dns
+    for _name in _stand_ins:
+        del sys.modules[_name]
+    sys.modules.update(_before)
+xmpp.Client = client.Client
 
 __all__ = ["auth", "dispatcher", "protocol", "transports", "xmpp"]
