@@ -257,10 +257,11 @@ build() {
     interpreter=$prefix/lib/screen_pop/current/venv/bin/python3
     cat >"$stage/screen-pop" <<LAUNCHER
 #!/bin/sh
-# Where this box's Asterisk has its folders; -I: no module is taken from the folder in which this is called.
+# Where this box's Asterisk has its folders. -I -S: modules are taken from this installation only, and Python starts faster.
 : "\${AST_CONFIG_DIR:=$conf_dir}" "\${AST_SPOOL_DIR:=$spool_dir}" "\${AST_LOG_DIR:=$log_dir}"
 export AST_CONFIG_DIR AST_SPOOL_DIR AST_LOG_DIR
-exec $interpreter -I -m screenpop "\$@"
+exec $interpreter -I -S -c 'import sys; sys.path.append("$prefix/lib/screen_pop/current${site#"$stage"}")
+from screenpop.__main__ import main; main()' "\$@"
 LAUNCHER
     chmod 755 "$stage/screen_pop.py" "$stage/screen-pop"
     cp "$here/install.sh" "$stage/"
@@ -313,6 +314,11 @@ try:
     settings.load(Path(sys.argv[1]))
 except config.ConfigError as error:
     sys.exit("\n".join(error.complaints))' "$2" 2>&1
+}
+
+# is_whole RELEASE: whether all libraries can be imported there.
+is_whole() {
+    "$1/venv/bin/python3" -I -c 'import sys; from screenpop import libraries; sys.exit(bool(libraries.problems()))' 2>/dev/null
 }
 
 # place SOURCE TARGET MODE: a file for root and Asterisk, that wasn't there.
@@ -436,7 +442,7 @@ install() {
         [ ! -e "$path" ] || ours "$path" || fail "$path is there, and not of this installer; move it away"
     done
     if [ "$before" = "releases/$release" ] && [ -h "$DESTDIR$agi_dir/screen_pop.py" ] && [ -h "$root/bin/screen-pop" ] &&
-        [ -e "$DESTDIR$conf" ] && [ -d "$DESTDIR$outbox" ]; then
+        [ -e "$DESTDIR$conf" ] && [ -d "$DESTDIR$outbox" ] && is_whole "$library/current"; then
         echo "Nothing to do: $release is installed."
     else
         if [ -z "$jid" ] && [ ! -e "$DESTDIR$conf" ] && [ -t 0 ]; then
@@ -447,9 +453,10 @@ install() {
         install_configuration
         install_outbox
         install_logrotate
-        if [ -d "$library/releases/$release" ]; then
+        if [ -d "$library/releases/$release" ] && is_whole "$library/releases/$release"; then
             rm -rf "$stage"
         else
+            [ ! -d "$library/releases/$release" ] || mv "$library/releases/$release" "$library/releases/$release.broken"
             mv "$stage" "$library/releases/$release"
             make "$library/releases/$release"
         fi

@@ -445,6 +445,22 @@ def test_a_second_run_puts_back_what_was_lost(lost: str, prosody: Prosody) -> No
         assert owner_and_mode(box, SCRIPT) == "root:root 755"
 
 
+def test_a_library_that_is_lost_is_named_and_a_second_run_brings_it_back(administrator: Administrator) -> None:
+    first_install(administrator)
+    box, release = administrator.box, administrator.current()
+    (xmpp,) = box.path(LIBRARY).glob("releases/*/venv/lib/python3*/site-packages/xmpp")
+    shutil.rmtree(xmpp)
+    checked = box.run([COMMAND, "check"], check=False)
+    assert checked.returncode == 1 and checked.stderr == b""
+    problem, *others = checked.stdout.decode().splitlines()
+    assert problem == "PROBLEM  xmpppy can't be imported (No module named 'xmpp'): run install.sh again"
+    assert [line for line in others if line.startswith("PROBLEM")] == []
+    with administrator.alice() as alice:
+        administrator.install()
+        assert re.fullmatch(TEST_POP, alice.wait_for_message().body)
+    assert administrator.releases() == {release}
+
+
 def test_an_upgrade_keeps_configuration_and_outbox_and_sends_what_was_queued(
     suite: str, certificate: Certificate, new_server_folder: Path
 ) -> None:
