@@ -106,8 +106,8 @@ class Box:
         return subprocess.Popen(argv, env=environment, **{"stdin": subprocess.DEVNULL, **how})
 
     def as_own_process(self, command: Sequence[str], uid: int, gid: int) -> list[str]:
-        """A command line that enters the box and then is replaced by the command: Popen has the process id of the program
-        itself, and signals reach it. The program sees no processes in /proc.
+        """A command line that enters the box and then becomes the command, by exec, so that Popen has the process id of
+        the program itself and signals reach it. The program sees no processes in /proc.
         """
         enter = ["nsenter", "--target", self._pid, "--mount", "--root", "--wd"]
         become = ["setpriv", "--pdeathsig", "KILL", "--reuid", str(uid), "--regid", str(gid), "--clear-groups"]
@@ -115,7 +115,7 @@ class Box:
 
     def share(self, folder: Path) -> None:
         """Makes a folder of the machine visible at the same path in the box."""
-        self.path(folder).mkdir(parents=True)
+        self.run(["install", "--directory", folder])
         # without --root, so that the folder and the root of the box can both be named
         mount = ["mount", "--bind", str(folder), f"{self._mount_point}/root{folder}"]
         subprocess.run(["nsenter", "--target", self._pid, "--mount", "--", *mount], check=True)
