@@ -16,7 +16,6 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 PREFIX = "/opt/screen_pop"
 INSTALLED = f"{PREFIX}/lib/screen_pop/current"
-PACKAGES = "asterisk,python3-venv,ca-certificates"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Mounts and processes that only the command sees, and that are gone with it.
@@ -42,14 +41,16 @@ class BoxUnavailable(Exception):
 
 
 class Box:
-    """The base of a suite with an overlay on top. Its network is the machine's own."""
+    """A base with an overlay on top: "sid" and "bullseye" have Asterisk; "trixie-servers" and "sid-servers" have
+    Prosody, ejabberd and jabberd2. Its network is the machine's own.
+    """
 
-    def __init__(self, suite: str = "sid") -> None:
-        base = self.base(suite)
-        mount_point = cache() / "mnt"
-        mount_point.mkdir(exist_ok=True)
+    def __init__(self, name: str = "sid") -> None:
+        base = self.base(name)
+        self._mount_point = cache() / "mnt"
+        self._mount_point.mkdir(exist_ok=True)
         self._holder = subprocess.Popen(
-            [*APART, "sh", "-ec", HOLD, "hold", base, mount_point],
+            [*APART, "sh", "-ec", HOLD, "hold", base, self._mount_point],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -62,11 +63,11 @@ class Box:
             raise BoxUnavailable(f"mount namespace for the box: {why.decode(errors='replace').strip()}")
 
     @staticmethod
-    def base(suite: str = "sid") -> Path:
+    def base(name: str = "sid") -> Path:
         """The folder with the untouched Debian system, built when it is missing: minutes, and a network."""
         if os.geteuid() != 0:
-            raise BoxUnavailable("a box with the real Asterisk needs root")
-        return cached(suite, lambda folder: debootstrap(suite, folder))
+            raise BoxUnavailable("a box with another Debian needs root")
+        return cached(name, lambda folder: debootstrap(*name.partition("-")[::2], folder))
 
     def run(
         self,
@@ -98,6 +99,21 @@ class Box:
         """Starts a program in the box. Whichever signal ends the result, the program gets SIGKILL."""
         argv, environment = self._inside(command, user, env)
         return subprocess.Popen(argv, env=environment, **{"stdin": subprocess.DEVNULL, **how})
+
+    def as_own_process(self, command: Sequence[str], uid: int, gid: int) -> list[str]:
+        """A command line that enters the box and then becomes the command, by exec, so that Popen has the process id of
+        the program itself and signals reach it. The program sees no processes in /proc.
+        """
+        enter = ["nsenter", "--target", self._pid, "--mount", "--root", "--wd"]
+        become = ["setpriv", "--pdeathsig", "KILL", "--reuid", str(uid), "--regid", str(gid), "--clear-groups"]
+        return [*enter, "--", *become, "--", *command]
+
+    def share(self, folder: Path) -> None:
+        """Makes a folder of the machine visible at the same path in the box."""
+        self.run(["install", "--directory", folder])
+        # without --root, so that the folder and the root of the box can both be named
+        mount = ["mount", "--bind", str(folder), f"{self._mount_point}/root{folder}"]
+        subprocess.run(["nsenter", "--target", self._pid, "--mount", "--", *mount], check=True)
 
     def _inside(
         self, command: Sequence[str | Path], user: str | None, env: Mapping[str, str] | None
@@ -163,10 +179,10 @@ class Box:
         self.close()
 
 
-def debootstrap(suite: str, folder: Path) -> None:
+def debootstrap(suite: str, kind: str, folder: Path) -> None:
     # Interrupted, debootstrap leaves mounts behind, and may go on by itself: so apart, and not longer than we live.
     apart = ["setpriv", "--pdeathsig", "KILL", *APART, "--mount-proc"]
-    build_step([*apart, "debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, folder])
+    build_step([*apart, "debootstrap", "--variant=minbase", f"--include={PACKAGES[kind]}", suite, folder])
     # A mirror may be a snapshot, older than the date its index says.
     (folder / "etc/apt/apt.conf.d/80no-valid-until").write_text('Acquire::Check-Valid-Until "false";\n')
 

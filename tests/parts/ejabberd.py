@@ -1,4 +1,4 @@
-"""An ejabberd of the tests' own: the machine's program, private configuration, data and log, loopback ports.
+"""An ejabberd of the tests' own: the machine's program or a box's, private configuration, data and log, loopback ports.
 
 It runs as an Erlang node that isn't distributed, so there is no node name to collide and no epmd to leave behind. That
 takes `ejabberdctl` out of the way, which also would run only as the user of the machine's own ejabberd.
@@ -11,9 +11,10 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from parts.box import Box
 from parts.certificates import Certificate
 from parts.prosody import ACCOUNTS
-from parts.server import Server, free_port
+from parts.server import Server
 
 MECHANISMS = (
     "PLAIN",
@@ -29,8 +30,10 @@ class NotInstalled(Exception):
 
 
 class Ejabberd(Server):
-    """`mechanisms`: the SASL mechanisms to offer, instead of those of Debian's configuration (SCRAM-SHA-1, hashed).
-    `rate`: bytes a second that it reads of each client.
+    """`mechanisms`: the SASL mechanisms to offer, of those that the storage allows, instead of PLAIN and SCRAM.
+
+    `hashed`: passwords are stored as in Debian's configuration, which allows SCRAM-SHA-1 only; in the clear they allow
+    SCRAM with any hash. `rate`: bytes a second that it reads of each client.
     """
 
     def __init__(
@@ -40,15 +43,16 @@ class Ejabberd(Server):
         domain: str = "screenpop.test",
         accounts: Mapping[str, str] = ACCOUNTS,
         mechanisms: Sequence[str] | None = None,
+        hashed: bool = True,
         direct_tls: bool = False,
         offline: bool = False,
         rate: int | None = None,
+        box: Box | None = None,
     ) -> None:
-        self._libraries = _libraries()
-        super().__init__(folder, certificate, domain, accounts)
-        self.direct_tls_port = free_port() if direct_tls else None
-        # YAML, which JSON is
-        (folder / "ejabberd.yml").write_text(json.dumps(self._configuration(mechanisms, offline, rate), indent=2))
+        self._libraries = _libraries(box)
+        super().__init__(folder, certificate, domain, accounts, direct_tls, box)
+        configuration = self._configuration(mechanisms, hashed, offline, rate)
+        (folder / "ejabberd.yml").write_text(json.dumps(configuration, indent=2))  # YAML, which JSON is
         # Erlang's own resolver: names from /etc/hosts, nothing asked of the network
         (folder / "inetrc").write_text("{lookup, [file]}.\n")
 
@@ -77,7 +81,9 @@ class Ejabberd(Server):
     def sign_in_line(self, jid: str) -> str:
         return rf"Accepted c2s \S+ authentication for {jid}\b"
 
-    def _configuration(self, mechanisms: Sequence[str] | None, offline: bool, rate: int | None) -> dict[str, object]:
+    def _configuration(
+        self, mechanisms: Sequence[str] | None, hashed: bool, offline: bool, rate: int | None
+    ) -> dict[str, object]:
         c2s = {"ip": self.host, "module": "ejabberd_c2s", **({"shaper": "c2s_shaper"} if rate else {})}
         listen = [{**c2s, "port": self.port, "starttls_required": True}]
         if self.direct_tls_port:
@@ -90,8 +96,7 @@ class Ejabberd(Server):
             "certfiles": [str(self.cert_file), str(self.key_file)],
             "listen": listen,
             "auth_method": "internal",
-            # stored in the clear, SCRAM can be offered with any hash
-            "auth_password_format": "scram" if mechanisms is None else "plain",
+            "auth_password_format": "scram" if hashed else "plain",
             "disable_sasl_mechanisms": refused,
             **(
                 {"shaper": {"slow": {"rate": rate, "burst_size": rate}}, "shaper_rules": {"c2s_shaper": "slow"}}
@@ -115,8 +120,10 @@ def _erlang(text: str) -> str:
     return f'<<"{escaped}"/utf8>>'
 
 
-def _libraries() -> Path:
-    found = sorted(Path("/usr/lib").glob("*/ejabberd-*/ebin"))
-    if not (found and shutil.which("erl")):
+def _libraries(box: Box | None) -> Path:
+    """The folder with Erlang's libraries, as the program sees it."""
+    root = box.path("/") if box else Path("/")
+    found = sorted(root.glob("usr/lib/*/ejabberd-*/ebin"))
+    if not (found and (box or shutil.which("erl"))):
         raise NotInstalled("ejabberd is not installed (apt-get install ejabberd)")
-    return found[-1].parent.parent
+    return "/" / found[-1].parent.parent.relative_to(root)

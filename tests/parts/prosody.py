@@ -1,7 +1,7 @@
 """A Prosody of the tests' own: private configuration, data and log, loopback ports, an ordinary user.
 
-The machine's Prosody is used if it has one, without touching its configuration or service; if it has none, the
-distribution's package is unpacked into a folder and run from there. Prosody 0.11, 0.12 and 13.
+Without a box the machine's Prosody is used if it has one, without touching its configuration or service; if it has
+none, the distribution's package is unpacked into a folder and run from there. Prosody 0.11, 0.12 and 13.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from parts import debs
+from parts.box import Box
 from parts.certificates import Certificate
-from parts.server import LOOPBACK, Server, free_port
+from parts.server import Server
 
 ACCOUNTS = {"pbx": "pbx's secret", "alice": "alice's secret"}
 MECHANISMS = ("PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "OAUTHBEARER")
 
 
 class Prosody(Server):
-    """`mechanisms`: the SASL mechanisms to offer, instead of Prosody's default (SCRAM-SHA-1 and PLAIN, hashed storage).
-    Prosody 0.11 has no other SCRAM.
+    """`mechanisms`: the SASL mechanisms to offer, of those that the storage allows; default: all but DIGEST-MD5.
 
+    `hashed`: passwords are stored as in Prosody's default, which allows SCRAM-SHA-1 and PLAIN; in the clear they allow
+    SCRAM-SHA-256, too. Prosody 0.11 has no other SCRAM than SCRAM-SHA-1.
     `federated`: it looks for the servers of other domains. `extra` is added to the configuration of the virtual host.
     """
 
@@ -34,18 +36,19 @@ class Prosody(Server):
         domain: str = "screenpop.test",
         accounts: Mapping[str, str] = ACCOUNTS,
         mechanisms: Sequence[str] | None = None,
+        hashed: bool = True,
         direct_tls: bool = False,
         offline: bool = False,
         debug: bool = False,
         federated: bool = False,
         extra: str = "",
+        box: Box | None = None,
     ) -> None:
-        super().__init__(folder, certificate, domain, accounts)
-        self.direct_tls_port = free_port() if direct_tls else None
-        self._program = _program(folder)
+        super().__init__(folder, certificate, domain, accounts, direct_tls, box)
+        self._program = _Installed("prosody") if box else _program(folder)
         self._log_file = folder / "prosody.log"
         self._config_file = folder / "prosody.cfg.lua"
-        self._config_file.write_text(self._configuration(mechanisms, offline, debug, federated, extra))
+        self._config_file.write_text(self._configuration(mechanisms, hashed, offline, debug, federated, extra))
         self._write_accounts()
 
     def command(self) -> list[str]:
@@ -61,12 +64,12 @@ class Prosody(Server):
         return rf"Authenticated as {jid}\b"
 
     def _configuration(
-        self, mechanisms: Sequence[str] | None, offline: bool, debug: bool, federated: bool, extra: str
+        self, mechanisms: Sequence[str] | None, hashed: bool, offline: bool, debug: bool, federated: bool, extra: str
     ) -> str:
         disabled = [name for name, wanted in (("s2s", federated), ("offline", offline)) if not wanted]
         refused = ["DIGEST-MD5", *(name for name in MECHANISMS if mechanisms is not None and name not in mechanisms)]
         return f"""\
-interfaces = {{ "{LOOPBACK}" }}
+interfaces = {{ "{self.host}" }}
 c2s_ports = {{ {self.port} }}
 c2s_direct_tls_ports = {{ }}
 legacy_ssl_ports = {{ {self.direct_tls_port or ""} }} -- the older name, which all versions know
@@ -80,8 +83,7 @@ modules_disabled = {{ {", ".join(f'"{name}"' for name in disabled)} }}
 s2s_ports = {{ }}
 c2s_require_encryption = true
 ssl = {{ certificate = "{self.cert_file}", key = "{self.key_file}" }}
--- internal_plain can offer SCRAM with any hash; internal_hashed, the default of Prosody, only with one
-authentication = "{"internal_hashed" if mechanisms is None else "internal_plain"}"
+authentication = "{"internal_hashed" if hashed else "internal_plain"}"
 disable_sasl_mechanisms = {{ {", ".join(f'"{name}"' for name in refused)} }}
 
 VirtualHost "{self.domain}"

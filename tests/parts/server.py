@@ -1,9 +1,13 @@
-"""What the real XMPP servers of the tests have in common: a process of its own, on loopback ports of its own."""
+"""What the real XMPP servers of the tests have in common: a process of its own, on loopback ports of its own.
+
+The program is the machine's or, in a box, that of another Debian.
+"""
 
 from __future__ import annotations
 
 import os
 import pwd
+import random
 import re
 import shutil
 import socket
@@ -15,26 +19,44 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from parts.box import PATH, Box
 from parts.certificates import Certificate
 
 S = TypeVar("S", bound="Server")
 
 LOOPBACK = "127.0.0.1"
+DIRECT_TLS = 5223
 STARTED_WITHIN = 30.0
 STOPPED_WITHIN = 10.0
 
 
 class Server:
-    """Started on entering, stopped on leaving; `stop()` and `start()` in between are a restart on the same ports."""
+    """Started on entering, stopped on leaving; `stop()` and `start()` in between are a restart on the same ports.
 
-    def __init__(self, folder: Path, certificate: Certificate, domain: str, accounts: Mapping[str, str]) -> None:
+    `direct_tls`: it also listens for direct TLS, on the port that clients take for it, at an address of its own.
+    `box`: where its program is; None: on the machine.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        certificate: Certificate,
+        domain: str,
+        accounts: Mapping[str, str],
+        direct_tls: bool,
+        box: Box | None,
+    ) -> None:
         self.folder = folder
         self.domain = domain
         self.accounts = accounts
         self.ca_file = certificate.ca_file
-        self.host = LOOPBACK
+        self.host = address_without(DIRECT_TLS) if direct_tls else LOOPBACK
         self.port = free_port()
+        self.direct_tls_port = DIRECT_TLS if direct_tls else None
+        self._box = box
         folder.mkdir(parents=True, exist_ok=True)
+        if box:
+            box.share(folder)
         # A copy, because the original may lie where the server's user can't look.
         self.cert_file = Path(shutil.copy(certificate.cert_file, folder / "cert.pem"))
         self.key_file = Path(shutil.copy(certificate.key_file, folder / "key.pem"))
@@ -44,25 +66,32 @@ class Server:
         raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
-        return dict(os.environ)
+        return {"PATH": PATH} if self._box else dict(os.environ)
 
     def start(self) -> None:
         give_to_ordinary_user(self.folder)
-        with (self.folder / "output").open("ab") as output:
-            self._process = subprocess.Popen(
-                self.command(),
-                cwd=self.folder,
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                **as_ordinary_user(),
-            )
+        self._process = self._run(self.command())
         try:
             self._wait_until_ready()
         except BaseException:
             self.kill()
             raise
+
+    def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
+        user = as_ordinary_user()
+        if self._box:  # entering it takes root
+            command = self._box.as_own_process(command, user["user"], user["group"])
+            user = {}
+        with (self.folder / "output").open("ab") as output:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                **user,
+            )
 
     def ready(self) -> bool:
         with suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
@@ -132,6 +161,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def address_without(port: int) -> str:
+    """A loopback address at which this port is free. Linux answers at all of 127.0.0.0/8."""
+    address = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
+    with socket.socket() as probe:
+        probe.bind((address, port))
+    return address
 
 
 def as_ordinary_user() -> dict[str, Any]:
