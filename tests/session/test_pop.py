@@ -117,7 +117,7 @@ def test_a_wrong_password_is_said_once_and_mended_without_a_restart(pbx: Pbx, pr
     with Recipient.at(prosody) as alice:
         first = pbx.call(variables={"SCREEN_POP_WAIT": "3"})
         assert first.variables["SCREEN_POP_STATUS"] == "QUEUED"
-        assert any("doesn't know this name and password" in text for text in first.verbose)
+        assert any("does not accept this name and password" in text for text in first.verbose)
         assert len(pbx.outbox.waiting()) == 1
         assert len(pbx.log.splitlines()) == 1 and "not sent yet, 1 waiting: sign-in:" in pbx.log
         pbx.configure()

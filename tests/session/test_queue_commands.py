@@ -79,7 +79,7 @@ def test_why_it_waits(pbx: Pbx) -> None:
     pbx.call(variables={"SCREEN_POP_WAIT": "1"})
     said = pbx.screen_pop("status", status=1)
     assert "signed in  no" in said
-    assert "sign-in: pbx@" in said and "doesn't know this name and password" in said
+    assert "sign-in: pbx@" in said and "does not accept this name and password" in said
 
 
 def test_flush_sends_what_no_sender_was_up_for(pbx: Pbx, alice: Recipient) -> None:
