@@ -16,6 +16,12 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 PREFIX = "/opt/screen_pop"
 INSTALLED = f"{PREFIX}/lib/screen_pop/current"
+# What a base has beside a minimal Debian, by the part of its name after the suite's.
+# The lua packages are named because debootstrap does not resolve the virtual ones that Prosody depends on.
+PACKAGES = {
+    "": "asterisk,python3-venv,ca-certificates",
+    "servers": "prosody,lua-bitop,lua-sec,lua-socket,ejabberd,jabberd2",
+}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Mounts and processes that only the command sees, and that are gone with it.
