@@ -58,7 +58,7 @@ def test_check_does_not_throw_the_sender_out(pbx: Pbx, prosody: Prosody) -> None
 @pytest.mark.parametrize(
     ("change", "step", "reason"),
     [
-        ({"password": "wrong"}, "sign-in", "does not accept this name and password; check [xmpp] jid and password"),
+        ({"password": "wrong"}, "sign-in", "does not accept this name and password (not-authorized"),
         ({"jid": "pbx@other.test"}, "stream", "the server says host-unknown"),
         ({"linger": "soon"}, "configuration", ":8: linger: 'soon' should be a number of seconds, such as 30"),
         ({"message": "{who} calls"}, "configuration", ":8: message: {who} is not known; there are {event} {caller}"),
