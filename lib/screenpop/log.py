@@ -10,10 +10,6 @@ from pathlib import Path
 from .config import Option, Section, absolute_path
 from .text import clean
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .spool.records import Message
-
 REMEMBERED = 20  # messages
 
 
@@ -59,14 +55,13 @@ class Log:
     def problem_is_over(self) -> None:
         self.current_problem = ""
 
-    def message(self, message: Message, outcome: str) -> None:
-        """What became of a message, and how many milliseconds after the call came."""
-        milliseconds = round(message.call.age() * 1000)
-        recipient = message.to or "nobody"
-        self.write(f"{message.call.id} {recipient} {outcome} {milliseconds} ms")
+    def message(self, call_id: str, recipient: str, outcome: str, age: float) -> None:
+        """What became of a message, `age` seconds after the call came."""
+        milliseconds = round(age * 1000)
+        self.write(f"{call_id} {recipient} {outcome} {milliseconds} ms")
         entry = {
             "time": time.time(),
-            "call": message.call.id,
+            "call": call_id,
             "recipient": recipient,
             "outcome": outcome,
             "ms": milliseconds,

@@ -54,7 +54,7 @@ class Results:
         if result.kind == "LATER":
             if folder == "sent":
                 self.queue.send_again(message)
-                self.log.message(message, f"came back: {result.reason}")
+                self._log(message, f"came back: {result.reason}")
             self.backlog.add(message.name, time.monotonic() + backoff.message_pause(age))
             self.log.problem(f"{message.to}: {result.reason}", waiting=len(self.backlog))
         elif result.kind == "SENT":
@@ -70,5 +70,8 @@ class Results:
         """Log and tell a result that stands in the spool."""
         if result.kind != "LATER":
             self.count += 1
-            self.log.message(message, "delivered" if result.kind == "SENT" else f"failed: {result.reason}")
+            self._log(message, "delivered" if result.kind == "SENT" else f"failed: {result.reason}")
         self.replies.result(message, result.kind, result.reason)
+
+    def _log(self, message: Message, outcome: str) -> None:
+        self.log.message(message.call.id, message.to or "nobody", outcome, message.call.age())

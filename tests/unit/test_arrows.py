@@ -1,0 +1,52 @@
+"""Imports run one way: doors and commands are at one end, the call and its text at the other."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "lib" / "screenpop"
+BASE = {"call", "text", "config"}
+MAY_IMPORT = {
+    "text": set[str](),
+    "config": set[str](),
+    "call": {"text"},
+    "log": {"text", "config"},
+    "spool": BASE,
+    "xmpp": BASE,
+    "pop": {*BASE, "xmpp"},
+    "settings": {"config", "log", "pop", "spool", "xmpp"},
+    "libraries": set[str](),
+    "sender": {*BASE, "log", "spool", "pop", "xmpp", "settings", "libraries"},
+    "doors": {"call", "text", "spool"},
+    "commands": {*BASE, "log", "spool", "pop", "xmpp", "settings", "libraries"},
+    "__init__": set[str](),
+    "__main__": {"__init__", "commands", "libraries"},
+}
+
+
+def imported(file: Path) -> set[str]:
+    """The parts of the package that a file imports, at its top or later."""
+    found = set()
+    depth = len(file.relative_to(PACKAGE).parts)
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level == depth:
+            found |= {node.module.partition(".")[0]} if node.module else {alias.name for alias in node.names}
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            assert not any(name.partition(".")[0] == "screenpop" for name in names if not getattr(node, "level", 0))
+    return {"__init__" if name == "__version__" else name for name in found}
+
+
+@pytest.mark.parametrize("part", sorted(MAY_IMPORT))
+def test_imports_run_one_way(part: str) -> None:
+    files = list((PACKAGE / part).glob("*.py")) or [PACKAGE / f"{part}.py"]
+    found = {name for file in files for name in imported(file)} - {part}
+    assert found <= MAY_IMPORT[part]
+
+
+def test_every_part_is_known() -> None:
+    parts = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert parts == set(MAY_IMPORT)
