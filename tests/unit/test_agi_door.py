@@ -684,7 +684,7 @@ def test_the_door_imports_nothing_that_a_caller_would_wait_for() -> None:
     imported = {name.partition(".")[0] for name in done.stdout.split()}
     assert "screenpop" in imported and "asterisk" in imported
     slow = "xmpp dns ssl socket subprocess dataclasses typing inspect logging pprint"
-    slow += " json re enum signal contextlib functools collections os posixpath"
+    slow += " json re enum signal contextlib functools collections os posixpath select fcntl"
     assert imported & set(slow.split()) == set()
 
 

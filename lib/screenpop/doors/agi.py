@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import _signal
 import posix
-import select
 import sys
 
 from ..call import EVENTS, Call
@@ -41,6 +40,8 @@ class HangUp:
 
     def wait_readable(self, descriptor: int, seconds: float) -> bool:
         """Wait until there is something to read; False when the time is over first. Raises intake.HungUp."""
+        import select  # here: most calls don't wait
+
         self.waiting = True
         try:
             if self.came:

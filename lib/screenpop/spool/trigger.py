@@ -9,7 +9,6 @@ caller waits.
 from __future__ import annotations
 
 import _signal
-import fcntl
 import posix
 import sys
 import time
@@ -75,6 +74,8 @@ def _write(outbox: str, message: bytes) -> bool:
 
 def _lock(outbox: str) -> int | None:
     """The lock of the outbox, or None when another process has it."""
+    import fcntl  # here: most doors find a sender
+
     lock = posix.open(f"{outbox}/lock", posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
