@@ -127,7 +127,7 @@ class Session:
     def _authenticate(self) -> None:
         client = self.client
         self._begin(client)
-        sasl = SASL(self.config.jid.local, self.config.secret, client.Connection.tls)
+        sasl = SASL(self.config.jid.local, self.config.password, client.Connection.tls)
         with client.sending("sign-in"):
             sasl.PlugIn(client)
         client.wait(lambda: sasl.startsasl != "in-process", "sign-in")
