@@ -31,7 +31,8 @@ class ConfigError(Exception):
 class Option(Generic[T]):
     """An attribute of a Section: `section.name` is the value in force, `Section.name` the default.
 
-    `read` takes the text of the file and raises ValueError, saying what would be right. A `secret` isn't cut at a `;`.
+    `read` takes the text of the file and raises ValueError, saying what would be right. `secret`: a comment behind the
+    value is a complaint, as it may be a part of the value.
     """
 
     def __init__(self, read: Callable[[str], T], default: T, secret: bool = False) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from ..config import File, Option, Required, SecretFile, Section, readable_file, secret_file
 from . import jid, resolver
@@ -30,18 +31,17 @@ def _servers(text: str) -> tuple[tuple[str, int], ...]:
 
 class XmppOptions(Section):
     jid = Required(_account, "the account that sends, such as pbx@example.org")
-    password = Option(str, "", secret=True)
+    password = Option(str, "", secret=True)  # or the one in password_file
     password_file: Option[SecretFile | None] = Option(secret_file, None)
     server: Option[tuple[tuple[str, int], ...]] = Option(_servers, ())  # host and port; empty: the SRV records
     ca_file: Option[File | None] = Option(readable_file, None)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        file = values.get("password_file")
+        super().__init__({**values, "password": file.secret} if file else values)
 
     @classmethod
     def complaints(cls, given: Collection[str]) -> Iterator[str]:
         both = "password" in given and "password_file" in given
         if both or not ("password" in given or "password_file" in given):
             yield f"password or password_file: {'both are there' if both else 'missing'}; one of them is needed"
-
-    @property
-    def secret(self) -> str:
-        """The password of the account, from the one place or the other."""
-        return self.password_file.secret if self.password_file else self.password

@@ -133,7 +133,7 @@ class Session:
         client = self.client
         self._begin(client)
         certificate = client.Connection.tls.getpeercert(binary_form=True)
-        sasl = SASL(self.config.jid.local, self.config.secret, certificate, refused)
+        sasl = SASL(self.config.jid.local, self.config.password, certificate, refused)
         with client.sending("sign-in"):
             sasl.PlugIn(client)
         client.wait(lambda: sasl.startsasl != "in-process", "sign-in")
