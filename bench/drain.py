@@ -56,7 +56,7 @@ def drain(prosody: Prosody, folder: Path, count: int) -> Drain:
             assert sender is not None
             worked = [processor_time(pid) for pid in (sender, prosody.pid, os.getpid())]
             ended = wait_for(last, "status", "DELIVERED")
-        assert not pbx.outbox.waiting()
+        assert not pbx.waiting()
         with contextlib.suppress(TimeoutError):
             for _ in calls:
                 alice.wait_for_message(QUIET)

@@ -78,7 +78,8 @@ class Calls:
         """Once its outbox is empty: what is left there the next one would send again."""
         box = self.asterisk.box
         for pid in box.processes("screenpop.sender"):
-            wait_until_empty(box.path(f"{OUTBOX}/new"))
+            for folder in ("new", "queue"):  # in this order: calls become messages
+                wait_until_empty(box.path(f"{OUTBOX}/{folder}"))
             box.run(["sh", "-c", f"kill -KILL {pid}"])
             box.run(["flock", f"{OUTBOX}/lock", "true"])  # free when it has gone
 

@@ -16,6 +16,7 @@ from parts.pbx import SCRIPT, Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
 from screenpop.call import Call
+from screenpop.spool import state
 
 WAITING = {"SCREEN_POP_WAIT": "30"}
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system: not root")
@@ -83,7 +84,7 @@ def test_a_disk_that_is_full_while_calls_wait_repeats_none(pbx: Pbx, prosody: Pr
     pbx.configure()
     messages = [alice.wait_for_message().body for _ in range(5)]
     assert all(f"+1555000000{number}" in message for number, message in enumerate(messages))
-    pbx.wait_until(lambda: not pbx.outbox.waiting())
+    pbx.wait_until_sent()
     alice.sync()
     assert len(alice.messages) == 5
     filler.unlink()
@@ -118,7 +119,7 @@ def test_a_script_without_file_descriptors_harms_no_call_and_loses_none(
         assert "+15550000001" in alice.wait_for_message().body
     else:  # Python itself didn't come so far as to say anything, or it said so
         assert told in (None, "FAILED")
-        assert pbx.outbox.waiting() == []
+        assert pbx.waiting() == []
 
 
 def test_a_sender_without_file_descriptors_goes_on_when_it_has_some(pbx: Pbx, prosody: Prosody, tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_a_sender_without_file_descriptors_goes_on_when_it_has_some(pbx: Pbx, pr
         alice.wait_for_message()
         sender = pbx.sender()
         assert sender
-        pbx.wait_until(lambda: pbx.outbox.said().get("last"))
+        pbx.wait_until(lambda: state.read(pbx.outbox.path).get("last"))
         before = resource.prlimit(sender, resource.RLIMIT_NOFILE)
         lowest = max(int(name) for name in os.listdir(f"/proc/{sender}/fd")) + 1
         resource.prlimit(sender, resource.RLIMIT_NOFILE, (lowest, before[1]))

@@ -19,6 +19,7 @@ from parts.prosody import Prosody
 from parts.recipient import Received, Recipient
 from parts.scripted import ScriptedServer
 from parts.server import Server
+from parts.spool import messages
 from screenpop.call import Call
 from screenpop.sender.loop import Sender
 from screenpop.spool.trigger import Trigger
@@ -59,10 +60,10 @@ def test_twenty_calls_while_the_server_is_down_arrive_by_themselves(server: Serv
         called = [f"+1555000{number:04}" for number in range(20)]
         for number in called:
             assert pbx.call(number).variables["SCREEN_POP_STATUS"] == "QUEUED"
-        assert len(pbx.outbox.waiting()) == 20
+        assert len(pbx.waiting()) == 20
         server.start()
         messages = received(server, 20)
-        pbx.wait_until(lambda: not pbx.outbox.waiting())
+        pbx.wait_until_sent()
     assert numbers(messages) == called
     assert all(" ago)" in message.body and 'xmlns="urn:xmpp:delay"' in message.xml for message in messages)
     assert pbx.log.count("delivered") == 20
@@ -78,7 +79,7 @@ def test_a_server_that_is_down_in_the_middle_of_a_burst(server: Server, tmp_path
             if count == 20:
                 server.start()
             assert pbx.call(number).variables["SCREEN_POP_STATUS"] == "QUEUED"
-        pbx.wait_until(lambda: not pbx.outbox.waiting())
+        pbx.wait_until_sent()
         # what was not confirmed may have been taken before the server went: it then comes twice, with one id
         with Recipient.at(server) as alice:
             pbx.call("+last", variables=WAITING)
@@ -97,11 +98,11 @@ def test_a_prosody_that_is_killed_while_it_reads(
         for call in calls:
             pbx.outbox.put(call)
         pbx.call("+1", calleridname="Bob")
-        pbx.wait_until(lambda: len(pbx.outbox.waiting()) < 900)
+        pbx.wait_until(lambda: len(pbx.waiting()) < 900)
         server.kill()
-        assert pbx.outbox.waiting()
+        assert pbx.waiting()
         server.start()
-        pbx.wait_until(lambda: not pbx.outbox.waiting())
+        pbx.wait_until_sent()
         with Recipient.at(server) as alice:
             pbx.call("+last", variables=WAITING, calleridname="Bob")
             while not any("+last" in message.body for message in alice.messages):
@@ -142,7 +143,7 @@ def test_somebody_who_signs_in_with_our_address(server: Server, tmp_path: Path) 
     with Pbx(tmp_path, server, server.ca_file) as pbx:
         pbx.call(variables=WAITING)
         for _ in range(2):
-            jid = f"{server.jid('pbx')}/{pbx.outbox.resource()}"
+            jid = f"{server.jid('pbx')}/{state.resource(pbx.outbox.path)}"
             with Recipient(jid, server.accounts["pbx"], server.host, server.port, server.ca_file):
                 pbx.wait_until(lambda: "conflict" in pbx.log)
                 assert pbx.call(variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"
@@ -155,11 +156,11 @@ def test_a_domain_that_nobody_reaches_comes_back_after_all(
     server = Prosody(new_server_folder, certificate, federated=True)
     with server, Pbx(tmp_path, server, server.ca_file, to="alice@remote.invalid") as pbx:
         pbx.call()
-        pbx.wait_until(lambda: list(pbx.outbox.all_failed()))
-        ((_, call),) = pbx.outbox.all_failed()
+        pbx.wait_until(lambda: messages(pbx.outbox, "failed"))
+        (message,) = messages(pbx.outbox, "failed")
         pbx.wait_until(lambda: "remote-server-not-found" in pbx.screen_pop("status", status=1).split("last ", 1)[1])
-    assert isinstance(call, Call)
-    assert call.failed["alice@remote.invalid"].startswith("remote-server-not-found")
+    assert message.to == "alice@remote.invalid"
+    assert message.reason.startswith("remote-server-not-found")
     assert "alice@remote.invalid failed: remote-server-not-found" in pbx.log
 
 
@@ -282,6 +283,6 @@ def test_five_thousand_that_wait_go_out_once_each_in_little_memory(
             alice.wait_for_message()
         alice.sync()
         assert len(alice.messages) == len({message.id for message in alice.messages}) == count + 1
-        pbx.wait_until(lambda: not pbx.outbox.waiting())
+        pbx.wait_until_sent()
         status = Path(f"/proc/{pbx.sender()}/status").read_text()
         assert int(status.split("VmHWM:")[1].split()[0]) < 60 * 1024

@@ -110,8 +110,9 @@ class Administrator:
         return {path.name for path in self.box.path(RELEASES).iterdir()}
 
     def waiting(self) -> int:
-        """Calls in the outbox."""
-        return len(list(self.box.path(f"{OUTBOX}/new").iterdir()))
+        """How many calls and messages wait in the spool."""
+        folders = (self.box.path(f"{OUTBOX}/{folder}") for folder in ("new", "queue"))
+        return sum(len(list(folder.iterdir())) for folder in folders if folder.exists())
 
     def alice(self) -> Recipient:
         server = self.server

@@ -21,6 +21,7 @@ from parts.recipient import Recipient
 from parts.server import Server
 from parts.waiting import eventually
 from screenpop.settings import Settings, load
+from screenpop.spool import records
 from screenpop.spool.outbox import Outbox
 
 CHECKOUT = Path(__file__).parents[2]
@@ -135,6 +136,14 @@ class Pbx:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+    def waiting(self) -> list[str]:
+        """The file names of the calls and messages that wait."""
+        return records.waiting(self.outbox.path)
+
+    def wait_until_sent(self) -> None:
+        """Until nothing waits any more."""
+        self.wait_until(lambda: not self.waiting())
 
     def wait_until(self, condition: Callable[[], Any]) -> None:
         """Where no event tells of it; else the log says what became of it."""

@@ -123,7 +123,7 @@ def test_test_names_what_keeps_the_pop(pbx: Pbx) -> None:
     pbx.configure(password="wrong")
     output = pbx.screen_pop("test", "1", status=1)
     assert "PROBLEM  not sent yet; it waits in the outbox and is tried again: sign-in: pbx@" in output
-    assert len(pbx.outbox.waiting()) == 1
+    assert len(pbx.waiting()) == 1
 
 
 def test_test_to_nobody(pbx: Pbx) -> None:

@@ -13,11 +13,10 @@ from parts import scripted
 from parts.certificates import Authority, Certificate
 from parts.pbx import DOMAIN, Pbx
 from parts.scripted import ScriptedServer
-from screenpop.call import Call
 from screenpop.xmpp import session
 from screenpop.xmpp.errors import SessionError
 from screenpop.xmpp.session import Session
-from screenpop.xmpp.stanza import pop
+from screenpop.xmpp.stanza import chat
 
 WAITING = {"SCREEN_POP_WAIT": "20"}
 
@@ -124,7 +123,7 @@ def test_a_sign_in_that_is_redirected_ends_at_the_other_host(
     with ScriptedServer(certificate, faults={step: elsewhere(server)}) as first:
         one = signed_in(first, certificate, tmp_path)
         assert str(server.port) in one.host
-        one.send(pop(Call(), f"alice@{DOMAIN}", "Call"))
+        one.send(chat("1", f"alice@{DOMAIN}", "Call"))
         one.confirm()
         one.close()
     assert (first.connections, server.connections, len(server.messages)) == (1, 1, 1)

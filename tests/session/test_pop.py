@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,6 +14,8 @@ from parts.pbx import DOMAIN, Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
 from parts.scripted import ScriptedServer
+from parts.spool import messages
+from screenpop.spool import state
 
 WAITING = {"SCREEN_POP_WAIT": "20"}
 
@@ -24,13 +24,6 @@ WAITING = {"SCREEN_POP_WAIT": "20"}
 def pbx(prosody: Prosody, tmp_path: Path) -> Iterator[Pbx]:
     with Pbx(tmp_path, prosody, prosody.ca_file) as made:
         yield made
-
-
-def failed(pbx: Pbx) -> dict[str, Any]:
-    """The one call in failed/."""
-    (file,) = Path(pbx.outbox.path, "failed").iterdir()
-    record: dict[str, Any] = json.loads(file.read_text())
-    return record
 
 
 @pytest.mark.parametrize("name", ["prosody", "ejabberd"])
@@ -50,7 +43,7 @@ def test_waiting_for_the_confirmation(pbx: Pbx, prosody: Prosody) -> None:
         assert pbx.call(variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"
         alice.sync()
         assert len(alice.messages) == 1
-    assert pbx.outbox.waiting() == []
+    assert pbx.waiting() == []
 
 
 def test_twenty_calls_use_one_sign_in_and_one_address(pbx: Pbx, prosody: Prosody) -> None:
@@ -61,7 +54,7 @@ def test_twenty_calls_use_one_sign_in_and_one_address(pbx: Pbx, prosody: Prosody
         messages = [alice.wait_for_message() for _ in range(20)]
     assert [f"+1555000{number:04}" in message.body for number, message in enumerate(messages)] == [True] * 20
     assert len({message.id for message in messages}) == 20
-    assert {message.from_jid for message in messages} == {f"pbx@{DOMAIN}/{pbx.outbox.resource()}"}
+    assert {message.from_jid for message in messages} == {f"pbx@{DOMAIN}/{state.resource(pbx.outbox.path)}"}
     assert prosody.sign_ins("pbx") - before == 1
 
 
@@ -98,10 +91,11 @@ def test_a_recipient_that_does_not_exist(pbx: Pbx, prosody: Prosody) -> None:
         result = pbx.call("+1555", f"nobody@{DOMAIN}&alice@{DOMAIN}&not a jid@", variables=WAITING)
         alice.wait_for_message()
     assert result.variables["SCREEN_POP_STATUS"] == "DELIVERED"  # to alice
-    record = failed(pbx)
-    assert record["delivered"] == [f"alice@{DOMAIN}"]
-    assert record["failed"][f"nobody@{DOMAIN}"].startswith("service-unavailable")
-    assert "is not a JID" in record["failed"]["not a jid@"]
+    assert [message.to for message in messages(pbx.outbox, "sent")] == [f"alice@{DOMAIN}"]
+    reasons = {message.to: message.reason for message in messages(pbx.outbox, "failed")}
+    assert len(reasons) == 2
+    assert reasons[f"nobody@{DOMAIN}"].startswith("service-unavailable")
+    assert "is not a JID" in reasons["not a jid@"]
     assert f"nobody@{DOMAIN} failed: service-unavailable" in pbx.log
     assert any("service-unavailable" in text for text in result.verbose)
 
@@ -109,7 +103,7 @@ def test_a_recipient_that_does_not_exist(pbx: Pbx, prosody: Prosody) -> None:
 def test_nobody_gets_it(pbx: Pbx) -> None:
     result = pbx.call("+1555", f"nobody@{DOMAIN}", variables=WAITING)
     assert result.variables["SCREEN_POP_STATUS"] == "FAILED"
-    assert pbx.outbox.waiting() == []
+    assert pbx.waiting() == []
 
 
 def test_a_wrong_password_is_said_once_and_mended_without_a_restart(pbx: Pbx, prosody: Prosody) -> None:
@@ -118,7 +112,7 @@ def test_a_wrong_password_is_said_once_and_mended_without_a_restart(pbx: Pbx, pr
         first = pbx.call(variables={"SCREEN_POP_WAIT": "3"})
         assert first.variables["SCREEN_POP_STATUS"] == "QUEUED"
         assert any("does not accept this name and password" in text for text in first.verbose)
-        assert len(pbx.outbox.waiting()) == 1
+        assert len(pbx.waiting()) == 1
         assert len(pbx.log.splitlines()) == 1 and "not sent yet, 1 waiting: sign-in:" in pbx.log
         pbx.configure()
         pbx.call()
@@ -142,7 +136,7 @@ def test_an_unreadable_configuration(pbx: Pbx, prosody: Prosody) -> None:
     pbx.conf.unlink()
     assert pbx.call(variables={"SCREEN_POP_WAIT": "1"}).variables["SCREEN_POP_STATUS"] == "QUEUED"
     assert f"{pbx.conf}: No such file or directory; copy screen_pop.conf.sample there" in pbx.log
-    assert len(pbx.outbox.waiting()) == 1
+    assert len(pbx.waiting()) == 1
 
 
 @pytest.mark.parametrize(

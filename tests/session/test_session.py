@@ -15,12 +15,11 @@ from parts.pbx import DOMAIN, Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
 from parts.scripted import ScriptedServer
-from screenpop.call import Call
 from screenpop.xmpp import session
 from screenpop.xmpp.errors import SessionError
 from screenpop.xmpp.scram import Offer
 from screenpop.xmpp.session import Session
-from screenpop.xmpp.stanza import pop
+from screenpop.xmpp.stanza import chat
 
 PASSWORD = b"pbx's secret"
 
@@ -58,7 +57,7 @@ def server(request: pytest.FixtureRequest) -> Any:
 
 def test_signs_in_and_confirms_a_message(server: Any, tmp_path: Path) -> None:
     with Recipient.at(server) as alice, Told(Pbx(tmp_path, server, server.ca_file)) as told:
-        told.session.send(pop(Call(), server.jid("alice"), "Call from +1 & <2>"))
+        told.session.send(chat("1", server.jid("alice"), "Call from +1 & <2>"))
         told.session.confirm()
         alice.sync()
         (message,) = alice.messages
@@ -70,11 +69,10 @@ def test_signs_in_and_confirms_a_message(server: Any, tmp_path: Path) -> None:
 
 def test_a_message_to_nobody_comes_back_before_the_confirmation(server: Any, tmp_path: Path) -> None:
     with Told(Pbx(tmp_path, server, server.ca_file)) as told:
-        message = pop(Call(), server.jid("nobody"), "Call")
-        told.session.send(message)
+        told.session.send(chat("1", server.jid("nobody"), "Call"))
         told.session.confirm()
     ((stanza_id, jid, kind, reason),) = told.errors
-    assert (stanza_id, jid, kind) == (message.getID(), server.jid("nobody"), "cancel")
+    assert (stanza_id, jid, kind) == ("1", server.jid("nobody"), "cancel")
     assert reason.startswith("service-unavailable")
 
 

@@ -26,13 +26,14 @@ from hypothesis import strategies as st
 from fake_agi import Channel, Result
 from parts.agi_commands import parse_args
 from parts.asterisk import watch
+from parts.spool import calls, files, messages, tell
 from parts.waiting import eventually
 from screenpop.call import Call
 from screenpop.doors import intake
 from screenpop.doors.conversation import AGI
 from screenpop.spool import outbox as outbox_module
 from screenpop.spool import trigger
-from screenpop.spool.outbox import Outbox
+from screenpop.spool.outbox import FOLDERS, Outbox
 from screenpop.spool.trigger import Trigger
 from screenpop.text import clean
 
@@ -76,8 +77,8 @@ def said_by_script(result: Result) -> list[str]:
 
 def queued(outbox: Outbox) -> Call:
     """The one call that waits."""
-    (name,) = outbox.waiting()
-    return outbox.read(name)
+    (call,) = calls(outbox)
+    return call
 
 
 def left_in_tmp(outbox: Outbox) -> list[Path]:
@@ -95,7 +96,7 @@ def raw(outbox: Outbox, said: bytes, *arguments: str) -> tuple[Call | None, list
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")
-    return queued(outbox) if outbox.waiting() else None, done.stdout.decode().splitlines()
+    return queued(outbox) if files(outbox, "new") else None, done.stdout.decode().splitlines()
 
 
 ENVIRONMENT = b"agi_callerid: +15551234567\nagi_calleridname: Ann\nagi_callingpres: 0\nagi_extension: 123\n\n"
@@ -133,8 +134,6 @@ def test_all_that_asterisk_says_of_a_call_is_queued(outbox: Outbox) -> None:
         "uniqueid": "1700000000.7",
         "to": "",
         "receipt": False,
-        "delivered": [],
-        "failed": {},
     }
     assert (result.agistatus, result.variables["SCREEN_POP_STATUS"], result.verbose) == ("SUCCESS", "QUEUED", [])
 
@@ -321,7 +320,7 @@ class Sender:
         assert select.select([self.queued], [], [], 30)[0]
         call = queued(self.outbox)
         for reply in self.replies:
-            self.outbox.tell(call, **reply)
+            tell(self.outbox, call, **reply)
 
     def __enter__(self) -> Sender:
         self.thread.start()
@@ -372,7 +371,7 @@ def test_a_reply_that_comes_before_the_script_waits_is_not_missed(outbox: Outbox
     class Fast(Outbox):
         def put(self, call: Call) -> None:
             super().put(call)
-            self.tell(call, **DELIVERED)
+            tell(self, call, **DELIVERED)
 
     def wait_readable(descriptor: int, seconds: float) -> bool:
         return bool(select.select([descriptor], [], [], 0)[0])
@@ -415,7 +414,7 @@ def test_a_hang_up_ends_the_wait(outbox: Outbox) -> None:
         assert script.stdout.readline().decode().strip() == GET
         script.stdin.write(b"200 result=1 (10)\n")
         script.stdin.flush()
-        eventually(outbox.waiting)
+        eventually(lambda: files(outbox, "new"))
         script.send_signal(signal.SIGHUP)
         # and not first, when the time is over, that there is no confirmation yet
         assert script.stdout.readline().decode().strip() == SET("QUEUED")
@@ -446,7 +445,7 @@ def test_a_call_that_cant_be_waited_for_is_queued_all_the_same(outbox: Outbox) -
 
 def test_the_first_call_of_all_can_be_waited_for(tmp_path: Path, outbox: Outbox) -> None:
     """When there is no outbox yet."""
-    for folder in ("tmp", "new", "failed"):
+    for folder in FOLDERS:
         Path(outbox.path, folder).rmdir()
     result = run(outbox, variables={"SCREEN_POP_WAIT": "0.01"})
     assert (result.variables["SCREEN_POP_STATUS"], result.verbose) == ("QUEUED", ["screen_pop: no confirmation yet"])
@@ -588,7 +587,8 @@ def test_without_an_outbox_the_call_waits_in_memory(tmp_path: Path, no_outbox: O
     assert told.startswith("screen_pop: the outbox can't be written (") and "Not a directory" in told
     assert told.endswith(f": the call waits in memory, in {no_outbox.spare_path}")
     spare = no_outbox.spare()
-    eventually(lambda: any(isinstance(call, Call) and call.number == "1" for _, call in spare.all_failed()))
+    (message,) = eventually(lambda: messages(spare, "failed"))
+    assert message.call.number == "1"
     with open(f"{spare.path}/lock", "a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the sender has left
     assert Path(spare.path).stat().st_mode & 0o777 == 0o700
@@ -607,7 +607,7 @@ def test_a_spare_outbox_that_may_be_somebody_elses_is_not_used(
         (tmp_path / "target").mkdir()
         spare.symlink_to(tmp_path / "target")
     else:
-        for folder in ("tmp", "new", "failed"):
+        for folder in FOLDERS:
             (spare / folder).mkdir(parents=True)
         monkeypatch.setattr(posix, "geteuid", lambda: os.getuid() + 1)
         spare.rename(no_outbox.spare_path)  # whose name has the user in it
@@ -615,7 +615,6 @@ def test_a_spare_outbox_that_may_be_somebody_elses_is_not_used(
     assert status == "FAILED"
     assert "the outbox can't be written (" in reason and ", nor can memory (" in reason
     assert not list((tmp_path / "target").glob("*")) and not list(Path(no_outbox.spare_path).glob("new/*"))
-    assert no_outbox.and_spare() == [no_outbox]
 
 
 def test_a_call_that_can_be_written_nowhere_has_failed(no_outbox: Outbox, tmp_path: Path) -> None:
@@ -641,13 +640,13 @@ def test_a_call_waits_in_the_outbox_if_no_sender_can_be_started(
         "QUEUED",
         [f"no sender can be started (no more processes): the call waits in {tmp_path}"],
     )
-    assert outbox.is_waiting(call)
+    assert queued(outbox).id == call.id
     assert left_in_tmp(outbox) == []
 
 
 def test_without_pyst2_the_console_says_so_and_the_call_goes_on(outbox: Outbox) -> None:
     result = run(outbox, "1", script=(sys.executable, "-S", SCRIPT), callerid="1")
-    assert outbox.waiting() == []
+    assert files(outbox, "new") == []
     assert result.variables["SCREEN_POP_STATUS"] == "FAILED"
     assert result.verbose == ["screen_pop: ModuleNotFoundError: No module named 'asterisk'"]
 
@@ -668,7 +667,7 @@ def test_by_hand_it_says_what_to_run_instead(outbox: Outbox) -> None:
     assert done.stderr == (
         b"screen_pop.py is for Asterisk's dialplan; to send a test pop, run: screen-pop test NUMBER\n"
     )
-    assert outbox.waiting() == []
+    assert files(outbox, "new") == []
 
 
 def test_the_door_imports_nothing_that_a_caller_would_wait_for() -> None:
