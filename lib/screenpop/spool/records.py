@@ -10,10 +10,13 @@ import json
 import os
 import re
 import stat
-from typing import Any
 
 from ..call import Call
 from ..text import clean
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LARGEST = 2_097_152  # bytes of a file that is read
 NO_RECIPIENT = ""  # of a call that failed before it was known who is told
