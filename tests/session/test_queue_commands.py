@@ -14,6 +14,7 @@ from parts.pbx import DOMAIN, Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
 from screenpop.call import Call
+from screenpop.spool import state
 
 WAITING = {"SCREEN_POP_WAIT": "20"}
 
@@ -30,7 +31,7 @@ def queue(pbx: Pbx, number: str, age: float = 0.0, **known: Any) -> Call:
     """A call for which no sender was rung."""
     call = Call(number=number, **known)
     call.time -= age
-    call.id = f"{call.time:.6f}-{number}"
+    call.id = f"{call.time:017.6f}-{number.strip('+')}"
     call.uptime -= age
     pbx.outbox.put(call)
     return call
@@ -50,7 +51,7 @@ def test_of_an_outbox_in_which_nothing_was_yet(pbx: Pbx) -> None:
 
 def test_the_sender_its_session_and_the_last_deliveries(pbx: Pbx, alice: Recipient, prosody: Prosody) -> None:
     pbx.call(variables=WAITING)
-    pbx.wait_until(lambda: pbx.outbox.said().get("last"))
+    pbx.wait_until(lambda: state.read(pbx.outbox.path).get("last"))
     found = status(pbx)
     assert found["sender"]["pid"] == pbx.sender()
     assert found["sender"]["session"]["jid"] == alice.wait_for_message().from_jid

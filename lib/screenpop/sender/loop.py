@@ -47,7 +47,7 @@ class Sender:
         self.backlog = Backlog()
         self.results = Results(queue, self.backlog, self.log, self.replies)
         self.intake = Intake(queue, self.backlog, self.log, self.replies, self.results)
-        self.delivery = Delivery(queue, self.backlog, self.log, self.results)
+        self.delivery = Delivery(queue, self.backlog, self.log, self.replies, self.results)
         self.housekeeping = Housekeeping(queue, self.log)
         self.connection = Connection()
         self.since = time.time()
@@ -173,7 +173,6 @@ class Sender:
                 self.replies.receipt,
             )
             self.delivery.send(session, names, current)
-            self.replies.step("message", "confirmed by the server")
             if not self.backlog.has_postponed(time.monotonic()):
                 self.log.problem_is_over()
         except SessionError as error:
