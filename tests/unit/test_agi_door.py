@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import termios
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -403,6 +404,13 @@ def test_no_wait_is_no_mistake(outbox: Outbox, wait: str) -> None:
     assert said_by_script(run(outbox, variables={"SCREEN_POP_WAIT": wait})) == [GET, SET("QUEUED")]
 
 
+def tell_and_wait_until_it_is_read(outbox: Outbox, call: Call, reply: dict[str, str]) -> None:
+    outbox.tell(call, **reply)
+    fifo = os.open(outbox.reply_fifo(call), os.O_RDONLY | os.O_NONBLOCK)
+    eventually(lambda: fcntl.ioctl(fifo, termios.FIONREAD, bytes(4)) == bytes(4))  # bytes that are left: none
+    os.close(fifo)
+
+
 def test_a_hang_up_ends_the_wait(outbox: Outbox) -> None:
     script = subprocess.Popen(
         [SCRIPT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **environment(outbox)}
@@ -414,7 +422,13 @@ def test_a_hang_up_ends_the_wait(outbox: Outbox) -> None:
         assert script.stdout.readline().decode().strip() == GET
         script.stdin.write(b"200 result=1 (10)\n")
         script.stdin.flush()
+<<<<<<< HEAD
         eventually(lambda: files(outbox, "new"))
+=======
+        eventually(outbox.waiting)
+        for _ in range(2):  # the first takes longer to read, with an import
+            tell_and_wait_until_it_is_read(outbox, queued(outbox), LATER)
+>>>>>>> door
         script.send_signal(signal.SIGHUP)
         # and not first, when the time is over, that there is no confirmation yet
         assert script.stdout.readline().decode().strip() == SET("QUEUED")
