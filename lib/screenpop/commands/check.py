@@ -12,6 +12,7 @@ from .. import config
 from ..spool.outbox import FOLDERS, Outbox
 from ..xmpp.errors import SessionError
 from ..xmpp.session import Session
+from .terminal import show
 
 
 def run(outbox: str) -> int:
@@ -29,12 +30,8 @@ def run(outbox: str) -> int:
 
 
 def _say(fine: bool, step: str, detail: str) -> bool:
-    print(_line(fine, step, detail), flush=True)
+    show(detail, label=f"{'ok' if fine else 'PROBLEM':9}{step:15}")
     return fine
-
-
-def _line(fine: bool, step: str, detail: str) -> str:
-    return f"{'ok' if fine else 'PROBLEM':9}{step:15}{detail}"
 
 
 def _permissions(path: Path) -> bool:
@@ -81,7 +78,7 @@ def _session(given: config.Config) -> bool:
         session = Session(
             given,
             f"screen-pop-check-{os.urandom(4).hex()}",
-            on_step=lambda step, detail: print(_line(True, step, detail), flush=True),
+            on_step=lambda step, detail: _say(True, step, detail),
             on_error=lambda *_: None,
             on_receipt=lambda *_: None,
         )

@@ -7,7 +7,7 @@ import time
 from ..call import uptime
 from ..spool import trigger
 from ..spool.outbox import Outbox
-from ..text import clean
+from .terminal import show
 
 LOOK = 0.05  # seconds
 PATIENCE = 60.0  # seconds without anything being sent
@@ -20,7 +20,7 @@ def run(path: str) -> int:
         try:
             status |= _flush(outbox)
         except OSError as error:  # it is the other one that is needed then
-            print(f"{error.filename}: {error.strerror}; screen-pop check says more")
+            show(f"{error.filename}: {error.strerror}; screen-pop check says more")
             status = 1
     return status
 
@@ -28,7 +28,7 @@ def run(path: str) -> int:
 def _flush(outbox: Outbox) -> int:
     names = set(outbox.waiting())
     if not names:
-        print(f"nothing waits in {outbox.path}")
+        show(f"nothing waits in {outbox.path}")
         return 0
     began = uptime()
     trigger.ring(outbox.path, trigger.FLUSH)
@@ -45,9 +45,9 @@ def _flush(outbox: Outbox) -> int:
         left, progress = now, progress if now == left else uptime()
     left = left.intersection(outbox.waiting())
     failed = sum(name in names or name.rpartition(".")[0] in names for name, _ in outbox.all_failed())
-    print(f"{len(names) - len(left) - failed} sent, {failed} failed, {len(left)} still waiting")
+    show(f"{len(names) - len(left) - failed} sent, {failed} failed, {len(left)} still waiting")
     if left:
-        print(clean(str(outbox.said().get("trouble") or "no sender is up; its log says more"), limit=1000))
+        show(str(outbox.said().get("trouble") or "no sender is up; its log says more"))
     return 1 if left or failed else 0
 
 

@@ -12,7 +12,7 @@ from ..call import Call
 from ..pop.message import ago
 from ..spool import trigger
 from ..spool.outbox import Broken, Outbox
-from ..text import clean
+from .terminal import show
 
 SHOWN = 20  # of what has failed; the JSON has all
 
@@ -25,7 +25,13 @@ def run(path: str, as_json: bool) -> int:
         late_after = config.LATE_AFTER
     found = [find_out(outbox, late_after) for outbox in Outbox(path).and_spare()]
     stuck = any(one["stuck"] for one in found)
-    print(json.dumps({"stuck": stuck, "outboxes": found}, indent=2) if as_json else "\n\n".join(map(described, found)))
+    if as_json:
+        print(json.dumps({"stuck": stuck, "outboxes": found}, indent=2))
+        return 1 if stuck else 0
+    for place, one in enumerate(found):
+        if place:
+            show("")
+        _describe(one)
     return 1 if stuck else 0
 
 
@@ -78,40 +84,36 @@ def _failure(name: str, call: Call | str) -> dict[str, Any]:
     }
 
 
-def described(found: dict[str, Any]) -> str:
+def _describe(found: dict[str, Any]) -> None:
     waiting, failed, sender = found["waiting"], found["failed"], found["sender"]
     oldest = f", the oldest for {ago(waiting['age'])}" if waiting["count"] else ""
-    lines = [
-        f"{'STUCK' if found['stuck'] else 'OK'}: {waiting['count']} waiting{oldest}; {len(failed)} failed",
-        _line("outbox", found["outbox"]),
-    ]
+    show(f"{'STUCK' if found['stuck'] else 'OK'}: {waiting['count']} waiting{oldest}; {len(failed)} failed")
+    _line("outbox", found["outbox"])
     if not sender:
-        lines.append(_line("sender", "none; the next call starts one, and so does screen-pop flush"))
+        _line("sender", "none; the next call starts one, and so does screen-pop flush")
     else:
-        lines.append(_line("sender", f"process {sender['pid']}, since {_clock(sender['since'])}"))
+        _line("sender", f"process {sender['pid']}, since {_clock(sender['since'])}")
         session = sender["session"]
         if isinstance(session, dict):
             as_whom = f"{session.get('jid')} at {session.get('host')}, since {_clock(session.get('since'))}"
-            lines.append(_line("signed in", as_whom))
+            _line("signed in", as_whom)
         else:
-            lines.append(_line("signed in", "no"))
+            _line("signed in", "no")
     if waiting["count"]:
-        lines.append(_line("waiting", f"since {_clock(waiting['oldest'])} {waiting['reason']}"))
+        _line("waiting", f"since {_clock(waiting['oldest'])} {waiting['reason']}")
     for one in failed[-SHOWN:]:
         reasons = "; ".join(f"{to}: {reason}" if to else str(reason) for to, reason in one["reasons"].items())
-        lines.append(_line("failed", f"{_clock(one['time'])} {one['name']} {one['caller']}: {reasons}"))
+        _line("failed", f"{_clock(one['time'])} {one['name']} {one['caller']}: {reasons}")
     if len(failed) > SHOWN:
-        lines.append(_line("", f"and {len(failed) - SHOWN} older ones"))
+        _line("", f"and {len(failed) - SHOWN} older ones")
     for one in found["last"]:
         if isinstance(one, dict):
             outcome = f"{one.get('recipient')} {one.get('outcome')} {one.get('ms')} ms"
-            lines.append(_line("last", f"{_clock(one.get('time'))} {one.get('call')} {outcome}"))
-    return "\n".join(lines)
+            _line("last", f"{_clock(one.get('time'))} {one.get('call')} {outcome}")
 
 
-def _line(what: str, text: str) -> str:
-    """What stood in files is as hostile as what stands in calls."""
-    return f"{what:11}{clean(text, limit=1000)}"
+def _line(what: str, text: str) -> None:
+    show(text, label=f"{what:11}")
 
 
 def _clock(seconds: Any) -> str:

@@ -13,6 +13,7 @@ from ..spool import trigger
 from ..spool.outbox import Outbox
 from ..spool.replies import Answers
 from ..text import clean
+from .terminal import show
 
 PATIENCE = 60.0  # seconds for the server's confirmation; each step of the sign-in has 10
 RECEIPT_PATIENCE = 3.0  # seconds for the recipient's client
@@ -24,7 +25,7 @@ def run(path: str, number: str, name: str) -> int:
         to = config.load(config.path_from_environment()).to
     except config.ConfigError as error:
         for complaint in error.complaints:
-            print(f"PROBLEM  {complaint}")
+            show(complaint, label="PROBLEM  ")
         return 1
     outbox = Outbox(path)
     call = Call.new(number=clean(number), name=clean(name), extension="test", receipt=True)
@@ -34,9 +35,8 @@ def run(path: str, number: str, name: str) -> int:
         outbox.make()
         answers = Answers(outbox, call)
     except OSError as error:
-        print(
-            f"PROBLEM  {error.filename}: {error.strerror}; as root: install -d -o asterisk -g asterisk -m 0700 {path}"
-        )
+        advice = f"as root: install -d -o asterisk -g asterisk -m 0700 {path}"
+        show(f"{error.filename}: {error.strerror}; {advice}", label="PROBLEM  ")
         return 1
     try:
         outbox.put(call)
@@ -44,14 +44,14 @@ def run(path: str, number: str, name: str) -> int:
         trigger.ring(path)
         return _report(answers, began, len(to))
     except OSError as error:
-        print(f"PROBLEM  {error.filename}: {error.strerror}; screen-pop check says more")
+        show(f"{error.filename}: {error.strerror}; screen-pop check says more", label="PROBLEM  ")
         return 1
     finally:
         answers.close()
 
 
 def _say(step: str, milliseconds: float, detail: str) -> None:
-    print(f"{step:15}{milliseconds:8.1f} ms  {detail}", flush=True)
+    show(detail, label=f"{step:15}{milliseconds:8.1f} ms  ")
 
 
 def _report(answers: Answers, began: float, recipients: int) -> int:
@@ -71,17 +71,17 @@ def _report(answers: Answers, began: float, recipients: int) -> int:
                 confirmed, end = True, time.monotonic() + RECEIPT_PATIENCE
                 _say("in all", since, f"DELIVERED {answer.get('reason', '')}".rstrip())
             else:
-                print(_problem(answer))
+                show(_problem(answer), label="PROBLEM  ")
                 return 1
     if not confirmed:
-        print(f"PROBLEM  the sender says nothing for {PATIENCE:.0f} s; its log says more")
+        show(f"the sender says nothing for {PATIENCE:.0f} s; its log says more", label="PROBLEM  ")
         return 1
     if receipts < recipients:
-        print("no receipt      the recipient's client is offline, or doesn't confirm messages (XEP-0184)")
+        show("the recipient's client is offline, or doesn't confirm messages (XEP-0184)", label="no receipt      ")
     return 0
 
 
 def _problem(answer: dict[str, Any]) -> str:
     if answer["status"] == "FAILED":
-        return f"PROBLEM  not delivered: {answer['reason']}"
-    return f"PROBLEM  not sent yet; it waits in the outbox and is tried again: {answer['reason']}"
+        return f"not delivered: {answer['reason']}"
+    return f"not sent yet; it waits in the outbox and is tried again: {answer['reason']}"
