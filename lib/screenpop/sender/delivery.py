@@ -166,7 +166,7 @@ class Delivery:
         is the one type that says to try again.
         """
         call, to = self.sent.get(stanza_id, (None, ""))
-        if not call or not self._speaks_for(sender, to):
+        if not call or not self.session or not jid.may_bounce(sender, self.session.config.jid, to):
             return
         call = self.calls.get(call.id, call)  # it may have been put back, and read again
         reason = clean(reason, limit=300)
@@ -202,15 +202,3 @@ class Delivery:
         call, to = self.sent.get(stanza_id, (None, ""))
         if call and jid.same_account(sender, to):
             self.outbox.tell(call, receipt=clean(sender, limit=1024))
-
-    def _speaks_for(self, sender: str, recipient: str) -> bool:
-        """Whether an error is the recipient's, its server's, or our own server's: nobody else may say what became of a
-        message. Without a sender it is our account's (RFC 6120 section 8.1.2.1).
-        """
-        assert self.session  # noqa: S101 - it is the one that calls
-        own = self.session.config.jid
-        return (
-            sender in ("", own.domain, str(own))
-            or jid.same_account(sender, recipient)
-            or sender == jid.domain(recipient)
-        )
