@@ -11,13 +11,13 @@ from typing import Any
 
 from ..text import clean
 from . import channel_binding, scram
+from .errors import LOG_ADVICE
 from .saslprep import SASLprepError
 from .xmpppy import auth, protocol
 
 NS_CHANNEL_BINDING = "urn:xmpp:sasl-cb:0"  # XEP-0440
 
 ACCOUNT_ADVICE = "check [xmpp] jid and password"
-LOG_ADVICE = "look into the server's log"
 _CONDITIONS = {
     # RFC 6120 section 6.5: what it means, what to do
     "not-authorized": ("the server does not accept this name and password", ACCOUNT_ADVICE),

@@ -10,8 +10,9 @@ from typing import Any
 
 from ..call import uptime
 from ..config import Config
-from . import resolver, tls
-from .errors import MechanismRefused, SeeOtherHost, SessionError
+from ..text import clean
+from . import jid, resolver, tls
+from .errors import MechanismRefused, SeeOtherHost, SessionError, together
 from .sasl import SASL
 from .stanza import NS_RECEIPTS
 from .stream import Client, stanza_error
@@ -24,7 +25,7 @@ REDIRECTIONS = 3  # of one sign-in
 NS_PING = "urn:xmpp:ping"  # XEP-0199
 NS_BIND = protocol.NS_BIND
 
-OnStep = Callable[[str, str], None]
+OnStep = Callable[[str, str], object]
 OnError = Callable[[str, str, str, str], None]
 OnReceipt = Callable[[str, str], None]
 
@@ -50,17 +51,30 @@ class Session:
         self.domain = config.jid.domain
         found = [*resolver.elsewhere(elsewhere), *resolver.find(self.domain, config.servers)]
         on_step("DNS", ", ".join(map(str, found)))
-        for left in reversed(range(REDIRECTIONS + 1)):
-            try:
-                self._sign_in(found, resource)
-                break
-            except SeeOtherHost as redirection:
-                found = resolver.elsewhere(redirection.host)
-                if not left or not found:
-                    raise
+        self._follow(found, resource)
+        self.client.signed_in()
         self.client.RegisterHandler("message", self._message)
         self.since = time.time()
         self.asked = 0.0  # by the uptime: when the server was last asked whether it is still there
+
+    def _follow(self, found: list[resolver.Host], resource: str) -> None:
+        """Sign in at one of these hosts, or at one that they send us to; the hosts that are left come after that."""
+        self.failures: list[SessionError] = []  # of hosts that could not be used
+        redirections: list[SeeOtherHost] = []
+        while found:
+            try:
+                self._sign_in(found, resource)
+                return
+            except SeeOtherHost as redirection:
+                self.on_step("redirection", redirection.what)
+                self.failures.append(redirection)
+                redirections.append(redirection)
+                followed = resolver.elsewhere(redirection.host) if len(redirections) <= REDIRECTIONS else []
+                found = [*followed, *self.untried]
+            except SessionError as error:
+                unsaid = [redirection.what for redirection in redirections if redirection.what not in error.what]
+                raise SessionError(error.step, " | ".join([*unsaid, error.what]), error.advice) from error
+        raise together(self.failures)
 
     def _sign_in(self, found: list[resolver.Host], resource: str) -> None:
         """A mechanism that the server offers and then refuses is left out in a second stream."""
@@ -84,23 +98,22 @@ class Session:
             raise
 
     def _connect(self, found: list[resolver.Host]) -> Client:
-        """A stream over verified TLS to the first host with which that works, or the trouble of all of them."""
-        troubles = []
-        for host in found:
+        """A stream over verified TLS to the first host with which that works, or the errors of all of them."""
+        for place, host in enumerate(found, 1):
             client = Client(self.domain)
+            self.untried = found[place:]
             try:
                 self._connect_to(client, host)
                 self.host = str(host)
                 return client
             except SessionError as trouble:
-                troubles.append(trouble)
                 if "Connection" in client.__dict__:
                     client.Connection.disconnect()
                 if isinstance(trouble, SeeOtherHost):
                     raise
-        if len(troubles) == 1:
-            raise troubles[0]
-        raise SessionError(troubles[0].step, " | ".join(trouble.what for trouble in troubles), troubles[0].advice)
+                what = trouble.what if host.name in trouble.what else f"{host}: {trouble.what}"
+                self.failures.append(SessionError(trouble.step, what, trouble.advice))
+        raise together(self.failures)
 
     def _connect_to(self, client: Client, host: resolver.Host) -> None:
         context = tls.context(self.config.ca_file, host.direct_tls)
@@ -118,10 +131,7 @@ class Session:
             if client.TLS.starttls != "proceed":
                 raise SessionError("TLS", f"{host} refuses to start TLS", "look into its log")
         self._begin(client)
-        try:
-            client.Connection.secure(context, self.domain, client.deadline)
-        except (OSError, ValueError) as error:
-            raise tls.trouble(error, host, self.domain) from error
+        client.Connection.secure(context, self.domain, client.deadline)
         self.on_step("certificate", tls.described(client.Connection.tls))
         client.start_stream()
 
@@ -157,7 +167,7 @@ class Session:
             _, condition, text = stanza_error(answer)
             raise SessionError("bind", f"the server says {condition} {text}".strip(), "look into its log")
         bound = answer.getTag("bind", namespace=NS_BIND)
-        self.jid = (bound and bound.getTagData("jid")) or f"{self.config.jid}/{resource}"
+        self.jid = clean((bound and bound.getTagData("jid")) or f"{self.config.jid}/{resource}", limit=jid.LONGEST)
         session = client.has_feature("session", protocol.NS_SESSION)
         if session and not session.getTag("optional"):
             client.ask(
@@ -218,6 +228,7 @@ class Session:
 
     def process(self) -> None:
         """Handle what has come in."""
+        self._begin(self.client)
         self.client.process(0, "session")
 
     def close(self) -> None:
@@ -230,9 +241,9 @@ class Session:
     def _message(self, conn: Any, message: Any) -> None:
         if message.getType() == "error" and message.getID():
             kind, condition, text = stanza_error(message)
-            self.on_error(
-                message.getID(), str(message.getFrom() or ""), kind, f"{condition}: {text}" if text else condition
-            )
+            # RFC 6120 section 8.1.2.1: what names no sender comes from our own account
+            sender = self.config.jid if message.getFrom() is None else message.getFrom()
+            self.on_error(message.getID(), str(sender), kind, f"{condition}: {text}" if text else condition)
         received = message.getTag("received", namespace=NS_RECEIPTS)
         if received and message.getType() != "error":
             self.on_receipt(received.getAttr("id") or "", str(message.getFrom()))
