@@ -1,12 +1,17 @@
-"""A certification authority of the tests' own."""
+"""A certification authority of the tests' own, and certificates that no client should accept."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
 
 
 @dataclass(frozen=True)
@@ -32,4 +37,44 @@ class Authority:
         certificate = Certificate(folder / "cert.pem", folder / "key.pem", self.ca_file)
         certificate.cert_file.write_bytes(b"".join(pem.bytes() for pem in leaf.cert_chain_pems))
         leaf.private_key_pem.write_to_path(str(certificate.key_file))
+        return certificate
+
+
+class Signed:
+    """A certificate and its key, signed by another one or by itself. `days`: from when until when, counted from now."""
+
+    def __init__(
+        self,
+        common_name: str,
+        issuer: Signed | None = None,
+        alternative_names: Sequence[str] = (),
+        days: tuple[int, int] = (-2, 30),
+        is_ca: bool = False,
+        bits: int = 2048,
+    ) -> None:
+        now = datetime.now(timezone.utc)
+        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+        self.key = rsa.generate_private_key(65537, bits)
+        signer = issuer or self
+        builder = (
+            x509.CertificateBuilder(signer.name, self.name, self.key.public_key(), x509.random_serial_number())
+            .not_valid_before(now + timedelta(days=days[0]))
+            .not_valid_after(now + timedelta(days=days[1]))
+            .add_extension(x509.BasicConstraints(is_ca, None), critical=True)
+        )
+        if alternative_names:
+            names = x509.SubjectAlternativeName([x509.DNSName(name) for name in alternative_names])
+            builder = builder.add_extension(names, critical=False)
+        self.pem = builder.sign(signer.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    def for_a_server(self, folder: Path, ca: Signed, *chain: Signed) -> Certificate:
+        """Writes what a server sends, this certificate and the chain, and the CA that a client trusts."""
+        certificate = Certificate(folder / "cert.pem", folder / "key.pem", folder / "ca.pem")
+        certificate.cert_file.write_bytes(b"".join(one.pem for one in (self, *chain)))
+        certificate.key_file.write_bytes(
+            self.key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        certificate.ca_file.write_bytes(ca.pem)
         return certificate

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import select
 import socket
 import ssl
@@ -196,6 +197,9 @@ class Conversation:
                 self._answer(stanza)
         self._socket.close()
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     def hang_up(self) -> None:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
@@ -292,6 +296,7 @@ class Conversation:
     def _start_tls(self) -> None:
         assert self.server.certificate
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_ciphers("DEFAULT@SECLEVEL=0")  # OpenSSL would refuse to use a weak certificate
         context.load_cert_chain(self.server.certificate.cert_file, self.server.certificate.key_file)
         if self.server.tls_1_2:
             context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -424,6 +429,22 @@ def say(text: str) -> Fault:
         silent(conversation)
 
     return fault
+
+
+def say_and_close(text: str) -> Fault:
+    """Any text, then the end of the connection."""
+
+    def fault(conversation: Conversation) -> None:
+        conversation.send(text)
+        raise Over
+
+    return fault
+
+
+def break_tls(conversation: Conversation) -> None:
+    """Bytes that are no TLS within a TLS connection."""
+    os.write(conversation.fileno(), b"this is not TLS")
+    silent(conversation)
 
 
 def endless_stanza(conversation: Conversation) -> None:

@@ -105,7 +105,7 @@ def test_direct_tls(authority: Authority, certificate: Certificate, tmp_path: Pa
     [
         ([DOMAIN], True, True, "has expired; renew it"),
         (["other.test"], False, True, f"is not for {DOMAIN}; the server needs a certificate for the domain"),
-        ([DOMAIN], False, False, "can't be trusted: .*; .xmpp. ca_file should be"),
+        ([DOMAIN], False, False, "can't be trusted: .*this machine doesn't know its CA; .*.xmpp. ca_file should be"),
     ],
     ids=["expired", "other host name", "unknown CA"],
 )
@@ -173,7 +173,7 @@ def test_a_server_that_says_nothing_any_more(step: str, certificate: Certificate
 @pytest.mark.parametrize("step", STEPS)
 def test_a_server_that_closes(step: str, certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={step: scripted.close}) as server:
-        with pytest.raises(SessionError, match=r"closed the connection|EOF|[Rr]eset|[Bb]roken"):
+        with pytest.raises(SessionError, match="closed the connection"):
             Told(Pbx(tmp_path, server, certificate.ca_file))
 
 
@@ -203,7 +203,7 @@ def test_a_stream_error(condition: str, step: str, certificate: Certificate, tmp
 
 def test_a_stanza_without_an_end(certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={"features-after-tls": scripted.endless_stanza}) as server:
-        with pytest.raises(SessionError, match="a stanza without an end"):
+        with pytest.raises(SessionError, match="more than 16384 bytes during the sign-in"):
             Told(Pbx(tmp_path, server, certificate.ca_file))
 
 

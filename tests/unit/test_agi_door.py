@@ -422,13 +422,9 @@ def test_a_hang_up_ends_the_wait(outbox: Outbox) -> None:
         assert script.stdout.readline().decode().strip() == GET
         script.stdin.write(b"200 result=1 (10)\n")
         script.stdin.flush()
-<<<<<<< HEAD
         eventually(lambda: files(outbox, "new"))
-=======
-        eventually(outbox.waiting)
         for _ in range(2):  # the first takes longer to read, with an import
             tell_and_wait_until_it_is_read(outbox, queued(outbox), LATER)
->>>>>>> door
         script.send_signal(signal.SIGHUP)
         # and not first, when the time is over, that there is no confirmation yet
         assert script.stdout.readline().decode().strip() == SET("QUEUED")

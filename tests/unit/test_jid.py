@@ -83,3 +83,36 @@ def test_an_address_is_written_as_it_was_read(text: str) -> None:
 )
 def test_an_account_is_the_same_however_it_is_written(one: str, other: str, same: bool) -> None:
     assert jid.same_account(one, other) == same
+
+
+@pytest.mark.parametrize(
+    ("sender", "may"),
+    [
+        ("bob@example.net", True),
+        ("bob@example.net/phone", True),
+        ("BOB@Example.net", True),
+        ("example.net", True),
+        ("Example.NET", True),
+        ("example.org", True),
+        ("pbx@example.org", True),
+        ("PBX@example.org", True),
+        ("pbx@example.org/other", False),
+        ("example.org/x", False),
+        ("example.net/x", False),
+        ("carol@example.net", False),
+        ("bob@example.org", False),
+        ("sub.example.net", False),
+        ("", False),
+        ("/", False),
+        ("@", False),
+        ("@/", False),
+        ("@example.org", False),
+        ("bob@", False),
+        ("bob@example.net/", False),
+        ("carol@example.org/bob@example.net", False),
+        ("x" * 5000, False),
+    ],
+    ids=lambda value: ascii(value)[:40],
+)
+def test_who_may_say_that_a_message_has_come_back(sender: str, may: bool) -> None:
+    assert jid.may_bounce(sender, jid.parse("pbx@example.org"), "bob@example.net") == may

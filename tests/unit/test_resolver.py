@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import sys
 from collections import Counter
+from functools import partial
+from pathlib import Path
 
 import dns.exception
 import dns.resolver
@@ -72,12 +74,27 @@ def test_a_domain_without_records_is_tried_itself(
     assert resolver.find("example.org", ()) == [Host("example.org", 5222, False)]
 
 
-def test_a_box_without_a_name_server_tries_the_domain_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_resolv_conf() -> None:
-        raise dns.resolver.NoResolverConfiguration
-
-    monkeypatch.setattr(dns.resolver, "Resolver", no_resolv_conf)
+@pytest.mark.parametrize("content", [None, b"", b"nameserver nonsense\n", b"\xff\xfe"], ids=ascii)
+def test_a_box_without_a_name_server_tries_the_domain_itself(
+    content: bytes | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    resolv_conf = tmp_path / "resolv.conf"
+    if content is not None:
+        resolv_conf.write_bytes(content)
+    monkeypatch.setattr(dns.resolver, "Resolver", partial(dns.resolver.Resolver, str(resolv_conf)))
     assert resolver.find("example.org", ()) == [Host("example.org", 5222, False)]
+
+
+def test_of_a_thousand_hosts_the_first_ones_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anyone can forge an answer, and each host may take 10 seconds."""
+    name_server(monkeypatch, xmpp=[f"{n} 0 5222 h{n}.example.org." for n in range(1000)])
+    found = [host.name for host in resolver.find("example.org", ())]
+    assert found == [f"h{n}.example.org" for n in range(resolver.MOST_HOSTS)]
+
+
+def test_a_redirection_to_a_domain_without_the_service_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    name_server(monkeypatch, xmpp=["0 0 0 ."], xmpps=["0 0 0 ."])
+    assert resolver.elsewhere("example.org") == []
 
 
 def test_one_kind_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:

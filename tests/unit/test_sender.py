@@ -773,7 +773,8 @@ def test_one_that_comes_back_late_takes_nothing_from_another_that_still_waits(bo
         ("example.net", True, False),  # the recipient's server
         ("example.org", True, False),  # our own server,
         ("pbx@example.org", True, False),  # for our account,
-        ("", True, False),  # for which it may leave the address out (RFC 6120 section 8.1.2.1)
+        ("", False, False),  # from='', which is nobody
+        ("@/", False, False),
         (ALICE, False, False),
         ("carol@example.org", False, False),
         ("dave@example.net", False, False),

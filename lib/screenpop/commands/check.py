@@ -9,6 +9,7 @@ import stat
 from ..spool import records
 from ..spool.outbox import FOLDERS
 from . import _spool
+from ._terminal import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     outbox = _spool.path()
     broken = libraries.problems()
     for problem in broken:
-        print(f"PROBLEM  {problem}", flush=True)
+        show(problem, label="PROBLEM  ")
     try:
         given = settings.load(settings.path_from_environment())
     except config.ConfigError as error:
@@ -44,12 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _say(fine: bool, step: str, detail: str) -> bool:
-    print(_line(fine, step, detail), flush=True)
+    show(detail, label=f"{'ok' if fine else 'PROBLEM':9}{step:15}")
     return fine
-
-
-def _line(fine: bool, step: str, detail: str) -> str:
-    return f"{'ok' if fine else 'PROBLEM':9}{step:15}{detail}"
 
 
 def _permissions(path: Path) -> bool:
@@ -99,7 +96,7 @@ def _session(options: XmppOptions) -> bool:
         session = Session(
             options,
             f"screen-pop-check-{os.urandom(4).hex()}",
-            on_step=lambda step, detail: print(_line(True, step, detail), flush=True),
+            on_step=lambda step, detail: _say(True, step, detail),
             on_error=lambda *_: None,
             on_receipt=lambda *_: None,
         )

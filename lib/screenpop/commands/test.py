@@ -12,6 +12,7 @@ from ..spool.outbox import Outbox
 from ..spool.replies import Replies
 from ..text import clean
 from . import _spool
+from ._terminal import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         to = settings.load(settings.path_from_environment()).pop.to
     except config.ConfigError as error:
         for complaint in error.complaints:
-            print(f"PROBLEM  {complaint}")
+            show(complaint, label="PROBLEM  ")
         return 1
     outbox = Outbox(path)
     call = Call(number=clean(arguments.number), name=clean(arguments.name), extension="test", receipt=True)
@@ -46,9 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
         outbox.make()
         answers = Replies(outbox, call)
     except OSError as error:
-        print(
-            f"PROBLEM  {error.filename}: {error.strerror}; as root: install -d -o asterisk -g asterisk -m 0700 {path}"
-        )
+        advice = f"as root: install -d -o asterisk -g asterisk -m 0700 {path}"
+        show(f"{error.filename}: {error.strerror}; {advice}", label="PROBLEM  ")
         return 1
     try:
         outbox.put(call)
@@ -56,14 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
         trigger.ring(path)
         return _report(answers, began, len(to))
     except OSError as error:
-        print(f"PROBLEM  {error.filename}: {error.strerror}; screen-pop check says more")
+        show(f"{error.filename}: {error.strerror}; screen-pop check says more", label="PROBLEM  ")
         return 1
     finally:
         answers.close()
 
 
 def _say(step: str, milliseconds: float, detail: str) -> None:
-    print(f"{step:15}{milliseconds:8.1f} ms  {detail}", flush=True)
+    show(detail, label=f"{step:15}{milliseconds:8.1f} ms  ")
 
 
 def _report(answers: Replies, began: float, recipients: int) -> int:
@@ -83,17 +83,17 @@ def _report(answers: Replies, began: float, recipients: int) -> int:
                 confirmed, end = True, time.monotonic() + RECEIPT_PATIENCE
                 _say("in all", since, f"DELIVERED {answer.get('reason', '')}".rstrip())
             else:
-                print(_problem(answer))
+                show(_problem(answer), label="PROBLEM  ")
                 return 1
     if not confirmed:
-        print(f"PROBLEM  the sender says nothing for {PATIENCE:.0f} s; its log says more")
+        show(f"the sender says nothing for {PATIENCE:.0f} s; its log says more", label="PROBLEM  ")
         return 1
     if receipts < recipients:
-        print("no receipt      the recipient's client is offline, or doesn't confirm messages (XEP-0184)")
+        show("the recipient's client is offline, or doesn't confirm messages (XEP-0184)", label="no receipt      ")
     return 0
 
 
 def _problem(answer: dict[str, Any]) -> str:
     if answer["status"] == "FAILED":
-        return f"PROBLEM  not delivered: {answer['reason']}"
-    return f"PROBLEM  not sent yet; it waits in the outbox and is tried again: {answer['reason']}"
+        return f"not delivered: {answer['reason']}"
+    return f"not sent yet; it waits in the outbox and is tried again: {answer['reason']}"

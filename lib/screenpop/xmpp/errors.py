@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
+from collections.abc import Iterable
+
+from ..text import clean
+
+LOG_ADVICE = "look into the server's log"
+LONGEST = 1000  # characters
+CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)  # by the other side, one way or another
+
 
 class SessionError(Exception):
     """Why there is no session: never the fault of a single pop, so none is given up because of it.
 
-    `step`: what was being done ("DNS", "connection", "certificate", …); `advice`: what the administrator can do.
+    `step`: what was being done ("DNS", "connection", "certificate", …); `what`: what the server did, as one printable
+    line whatever it has sent; `advice`: what the administrator can do. `refused`: it will be the same until an
+    administrator has done something, so trying again soon would only get the account locked or the address banned.
     """
 
-    def __init__(self, step: str, what: str, advice: str) -> None:
+    def __init__(self, step: str, what: str, advice: str, refused: bool = False) -> None:
+        what = clean(what, limit=LONGEST)
         super().__init__(f"{step}: {what}; {advice}")
-        self.step, self.what, self.advice = step, what, advice
-        self.refused = False
+        self.step, self.what, self.advice, self.refused = step, what, advice, refused
 
 
 class SeeOtherHost(SessionError):
-    """The server sends us to another host (RFC 6120 section 4.9.3.19); `host`: as it stands in its error."""
+    """`server` sends us to another host (RFC 6120 section 4.9.3.19); `host`: as it stands in its error."""
 
-    def __init__(self, step: str, host: str) -> None:
-        super().__init__(step, f"the server says see-other-host: {host}", "look into its log")
+    def __init__(self, step: str, server: str, host: str) -> None:
+        what = f"{server} says see-other-host: {host or 'it names none'}"
+        super().__init__(step, what, "name the right host in [xmpp] server")
         self.host = host
 
 
@@ -27,5 +40,31 @@ class MechanismRefused(SessionError):
     """The server refused a SASL mechanism that it offers, for another reason than the password."""
 
     def __init__(self, mechanism: str, what: str, advice: str) -> None:
-        super().__init__("sign-in", what, advice)
+        super().__init__("sign-in", what, advice, refused=True)
         self.mechanism = mechanism
+
+
+def together(errors: Iterable[SessionError]) -> SessionError:
+    """The errors of several hosts as one. It is the same whatever order the hosts were tried in."""
+    different = sorted({error.what: error for error in errors}.values(), key=lambda error: error.what)
+    if len(different) == 1:
+        return different[0]
+    what = " | ".join(error.what for error in different)
+    advice = "; ".join(dict.fromkeys(error.advice for error in different))
+    return SessionError(different[0].step, what, advice, all(error.refused for error in different))
+
+
+def lost(error: OSError) -> str:
+    """A connection that broke, as a sentence."""
+    if isinstance(error, CLOSED):
+        return "the server closed the connection"
+    if isinstance(error, ssl.SSLError):
+        return f"the server sends what is not TLS: {reason(error)}"
+    if isinstance(error, (TimeoutError, socket.timeout)):  # the same from Python 3.10 on
+        return "the server doesn't answer" if error.strerror else str(error)
+    return f"the connection is lost: {error.strerror}"
+
+
+def reason(error: ssl.SSLError) -> str:
+    """OpenSSL's name for what went wrong, as words."""
+    return (error.reason or "unknown error").replace("_", " ").lower()

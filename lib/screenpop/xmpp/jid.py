@@ -10,6 +10,7 @@ from ..text import clean
 
 # RFC 7622 section 3.3.1 forbids these in a localpart.
 _LOCAL = re.compile("[^\\s\"&'/:<>@]{1,1023}")
+LONGEST = 3071  # characters (section 3.1: bytes)
 _DOMAIN = re.compile(r"(?=.{1,1023}$)[\w-]{1,63}(\.[\w-]{1,63})*")
 
 
@@ -27,7 +28,7 @@ def parse(text: str) -> JID:
     rest, slash, resource = text.partition("/")
     local, at, domain = rest.rpartition("@")
     domain = domain.rstrip(".")
-    if clean(text, limit=3072) != text:
+    if clean(text, limit=LONGEST) != text:
         raise ValueError(f"{clean(text)!r} is not a JID: it has characters that can't be seen, or too many")
     if at and not _LOCAL.fullmatch(local):
         raise ValueError(f"{text!r} is not a JID: {'nothing' if not local else 'not a name'} before the @")
@@ -44,6 +45,16 @@ def same_account(one: str, other: str) -> bool:
         return _folded(one) == _folded(other)
     except ValueError:
         return False
+
+
+def may_bounce(sender: str, own: JID, recipient: str) -> bool:
+    """Whether an error from `sender` says what became of a message from `own` to `recipient`: it may be the recipient,
+    its server, our own server, or our own account. Nobody else knows.
+    """
+    if same_account(sender, recipient):
+        return True
+    others = (f"{own.local}@{own.domain}", own.domain, domain(recipient))
+    return "/" not in sender and any(same_account(sender, other) for other in others)
 
 
 def domain(text: str) -> str:

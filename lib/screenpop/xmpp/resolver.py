@@ -10,6 +10,7 @@ from typing import NamedTuple
 from .errors import SessionError
 
 DNS_DEADLINE = 5.0  # seconds for all questions to the name servers
+MOST_HOSTS = 10  # to be tried: each may take 10 s and more, and a forged answer may name a thousand
 STARTTLS_PORT = 5222
 DIRECT_TLS_PORTS = (5223, 443)  # of configured hosts: those that clients have always taken TLS for granted on
 
@@ -43,17 +44,14 @@ def find(domain: str, servers: Iterable[tuple[str, int]]) -> list[Host]:
 
 
 def elsewhere(text: str) -> list[Host]:
-    """Where a see-other-host error points to (RFC 6120 section 4.9.3.19); nowhere if it is none.
-
-    Raises SessionError.
-    """
+    """Where a see-other-host error points to (RFC 6120 section 4.9.3.19); nowhere if that is no XMPP server."""
     try:
         name, port = name_and_port(text.strip())
-    except ValueError:
+        if port or ":" in name or re.fullmatch(r"[\d.]+", name):
+            return find("", [(name, port or STARTTLS_PORT)])
+        return find(name, ())
+    except (ValueError, SessionError):
         return []
-    if port or ":" in name or re.fullmatch(r"[\d.]+", name):
-        return find("", [(name, port or STARTTLS_PORT)])
-    return find(name, ())
 
 
 def name_and_port(text: str) -> tuple[str, int | None]:
@@ -78,7 +76,7 @@ def look_up(domain: str) -> list[Record]:
     records: list[Record] = []
     try:
         resolver = dns.resolver.Resolver()  # reads resolv.conf: the network may have changed
-    except dns.exception.DNSException:
+    except (dns.exception.DNSException, ValueError):  # none, or it can't be read
         return records
     for service, direct_tls in (("_xmpps-client", True), ("_xmpp-client", False)):
         try:
@@ -96,9 +94,13 @@ def look_up(domain: str) -> list[Record]:
 
 
 def in_order(records: Iterable[Record]) -> list[Host]:
-    """By priority, and within one by chance in the proportion of the weights (RFC 2782). Both kinds are one set."""
-    left, ordered = list(records), []
-    while left:
+    """The first MOST_HOSTS by priority, those of one priority by chance in the proportion of their weights (RFC 2782).
+
+    Records of both kinds are one set.
+    """
+    left = list(records)
+    ordered: list[Host] = []
+    while left and len(ordered) < MOST_HOSTS:
         lowest = min(record.priority for record in left)
         among = [record for record in left if record.priority == lowest]
         # a weight of 0 has "a very small chance"

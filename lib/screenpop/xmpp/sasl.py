@@ -11,13 +11,13 @@ from typing import Any
 
 from ..text import clean
 from . import channel_binding, scram
+from .errors import LOG_ADVICE
 from .saslprep import SASLprepError
 from .xmpppy import auth, protocol
 
 NS_CHANNEL_BINDING = "urn:xmpp:sasl-cb:0"  # XEP-0440
 
 ACCOUNT_ADVICE = "check [xmpp] jid and password"
-LOG_ADVICE = "look into the server's log"
 _CONDITIONS = {
     # RFC 6120 section 6.5: what it means, what to do
     "not-authorized": ("the server does not accept this name and password", ACCOUNT_ADVICE),
@@ -35,7 +35,8 @@ class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by t
     """xmpppy's SASL with other mechanisms. `startsasl` tells its state: "in-process", "success" or "failure".
 
     After a failure `what` says what the server did and `advice` what to do about it; `may_try_another` tells whether
-    the server refused the mechanism, not the password, and has another one. `refused`: those refused before.
+    the server refused the mechanism, not the password, and has another one, `temporary` whether the server may accept
+    the same later. `refused`: mechanisms that were refused before.
     """
 
     def __init__(self, username: str, password: str, certificate: bytes, refused: frozenset[str]) -> None:
@@ -44,7 +45,7 @@ class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by t
         self.mechanism = self.what = self.advice = ""
         self.others: list[str] = []  # mechanisms that could be used instead
         self.scram: scram.Client | None = None
-        self.proof_sent = self.verified = self.may_try_another = False
+        self.proof_sent = self.verified = self.may_try_another = self.temporary = False
 
     def plugin(self, owner: Any) -> None:
         # xmpppy calls this only when it stands in the class itself
@@ -136,6 +137,7 @@ class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by t
         if about_binding:
             what, advice = "the server refuses the channel binding", LOG_ADVICE
         self._fail(f"{what} ({condition}: {text})" if text else f"{what} ({condition})", advice)
+        self.temporary = condition == "temporary-auth-failure"
         about_mechanism = about_binding or condition not in _ABOUT_THE_ACCOUNT
         self.may_try_another = bool(self.scram and self.others and about_mechanism)
 

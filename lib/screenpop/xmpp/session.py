@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..call import uptime
-from . import resolver, tls
-from .errors import MechanismRefused, SeeOtherHost, SessionError
+from ..text import clean
+from . import jid, resolver, tls
+from .errors import LOG_ADVICE, MechanismRefused, SeeOtherHost, SessionError, together
 from .options import XmppOptions
 from .sasl import SASL
 from .stanza import NS_RECEIPTS
@@ -24,7 +25,7 @@ REDIRECTIONS = 3  # of one sign-in
 NS_PING = "urn:xmpp:ping"  # XEP-0199
 NS_BIND = protocol.NS_BIND
 
-OnStep = Callable[[str, str], None]
+OnStep = Callable[[str, str], object]
 OnError = Callable[[str, str, str, str], None]
 OnReceipt = Callable[[str, str], None]
 
@@ -50,17 +51,31 @@ class Session:
         self.domain = config.jid.domain
         found = [*resolver.elsewhere(elsewhere), *resolver.find(self.domain, config.server)]
         on_step("DNS", ", ".join(map(str, found)))
-        for left in reversed(range(REDIRECTIONS + 1)):
-            try:
-                self._sign_in(found, resource)
-                break
-            except SeeOtherHost as redirection:
-                found = resolver.elsewhere(redirection.host)
-                if not left or not found:
-                    raise
+        self._follow(found, resource)
+        self.client.signed_in()
         self.client.RegisterHandler("message", self._message)
         self.since = time.time()
         self.asked = 0.0  # by the uptime: when the server was last asked whether it is still there
+
+    def _follow(self, found: list[resolver.Host], resource: str) -> None:
+        """Sign in at one of these hosts, or at one that they send us to; the hosts that are left come after that."""
+        self.failures: list[SessionError] = []  # of hosts that could not be used
+        redirections: list[SeeOtherHost] = []
+        while found:
+            try:
+                self._sign_in(found, resource)
+                return
+            except SeeOtherHost as redirection:
+                self.on_step("redirection", redirection.what)
+                self.failures.append(redirection)
+                redirections.append(redirection)
+                followed = resolver.elsewhere(redirection.host) if len(redirections) <= REDIRECTIONS else []
+                found = [*followed, *self.untried]
+            except SessionError as error:
+                unsaid = [redirection.what for redirection in redirections if redirection.what not in error.what]
+                what = " | ".join([*unsaid, error.what])
+                raise SessionError(error.step, what, error.advice, error.refused) from error
+        raise together(self.failures)
 
     def _sign_in(self, found: list[resolver.Host], resource: str) -> None:
         """A mechanism that the server offers and then refuses is left out in a second stream."""
@@ -71,7 +86,8 @@ class Session:
                 self._sign_in_without(frozenset([first.mechanism]), found, resource)
             except SessionError as second:
                 if second.step == "sign-in":
-                    second = SessionError("sign-in", f"{first.what} | {second.what}", second.advice)
+                    what = f"{first.what} | {second.what}"
+                    second = SessionError("sign-in", what, second.advice, second.refused)
                 raise second from None
 
     def _sign_in_without(self, refused: frozenset[str], found: list[resolver.Host], resource: str) -> None:
@@ -84,23 +100,22 @@ class Session:
             raise
 
     def _connect(self, found: list[resolver.Host]) -> Client:
-        """A stream over verified TLS to the first host with which that works, or the trouble of all of them."""
-        troubles = []
-        for host in found:
+        """A stream over verified TLS to the first host with which that works, or the errors of all of them."""
+        for place, host in enumerate(found, 1):
             client = Client(self.domain)
+            self.untried = found[place:]
             try:
                 self._connect_to(client, host)
                 self.host = str(host)
                 return client
             except SessionError as trouble:
-                troubles.append(trouble)
                 if "Connection" in client.__dict__:
                     client.Connection.disconnect()
                 if isinstance(trouble, SeeOtherHost):
                     raise
-        if len(troubles) == 1:
-            raise troubles[0]
-        raise SessionError(troubles[0].step, " | ".join(trouble.what for trouble in troubles), troubles[0].advice)
+                what = trouble.what if host.name in trouble.what else f"{host}: {trouble.what}"
+                self.failures.append(SessionError(trouble.step, what, trouble.advice, trouble.refused))
+        raise together(self.failures)
 
     def _connect_to(self, client: Client, host: resolver.Host) -> None:
         ca_file = self.config.ca_file
@@ -112,17 +127,14 @@ class Session:
             client.start_stream()
             if not client.has_feature("starttls", protocol.NS_TLS):
                 advice = "TLS must be switched on at the server; no password is sent without it"
-                raise SessionError("TLS", f"{host} offers no TLS", advice)
+                raise SessionError("TLS", f"{host} offers no TLS", advice, refused=True)
             with client.sending("TLS"):
                 tls.TLS().PlugIn(client)
             client.wait(lambda: client.TLS.starttls, "TLS")
             if client.TLS.starttls != "proceed":
-                raise SessionError("TLS", f"{host} refuses to start TLS", "look into its log")
+                raise SessionError("TLS", f"{host} refuses to start TLS", LOG_ADVICE, refused=True)
         self._begin(client)
-        try:
-            client.Connection.secure(context, self.domain, client.deadline)
-        except (OSError, ValueError) as error:
-            raise tls.trouble(error, host, self.domain) from error
+        client.Connection.secure(context, self.domain, client.deadline)
         self.on_step("certificate", tls.described(client.Connection.tls))
         client.start_stream()
 
@@ -141,7 +153,7 @@ class Session:
             what = f"{self.config.jid} by {sasl.mechanism or 'SASL'}: {sasl.what}"
             if sasl.may_try_another:
                 raise MechanismRefused(sasl.mechanism, what, sasl.advice)
-            raise SessionError("sign-in", what, sasl.advice)
+            raise SessionError("sign-in", what, sasl.advice, refused=not sasl.temporary)
         self.on_step("sign-in", f"{self.config.jid} by {sasl.mechanism}")
         self._begin(client)
         client.start_stream()
@@ -156,9 +168,9 @@ class Session:
             answer = self._ask_for(f"{resource}-{os.urandom(2).hex()}")
         if answer.getType() != "result":
             _, condition, text = stanza_error(answer)
-            raise SessionError("bind", f"the server says {condition} {text}".strip(), "look into its log")
+            raise SessionError("bind", f"the server says {condition} {text}".strip(), LOG_ADVICE, refused=True)
         bound = answer.getTag("bind", namespace=NS_BIND)
-        self.jid = (bound and bound.getTagData("jid")) or f"{self.config.jid}/{resource}"
+        self.jid = clean((bound and bound.getTagData("jid")) or f"{self.config.jid}/{resource}", limit=jid.LONGEST)
         session = client.has_feature("session", protocol.NS_SESSION)
         if session and not session.getTag("optional"):
             client.ask(
@@ -203,7 +215,7 @@ class Session:
         """
         silent = uptime() - self.client.heard
         if silent >= KEEP_ALIVE + STEP_DEADLINE:
-            raise SessionError("session", f"nothing from the server for {silent:.0f} s", "look into its log")
+            raise SessionError("session", f"nothing from the server for {silent:.0f} s", LOG_ADVICE)
         if silent < KEEP_ALIVE:
             return KEEP_ALIVE - silent
         if self.asked < self.client.heard:
@@ -219,6 +231,7 @@ class Session:
 
     def process(self) -> None:
         """Handle what has come in."""
+        self._begin(self.client)
         self.client.process(0, "session")
 
     def close(self) -> None:
@@ -231,9 +244,9 @@ class Session:
     def _message(self, conn: Any, message: Any) -> None:
         if message.getType() == "error" and message.getID():
             kind, condition, text = stanza_error(message)
-            self.on_error(
-                message.getID(), str(message.getFrom() or ""), kind, f"{condition}: {text}" if text else condition
-            )
+            # RFC 6120 section 8.1.2.1: what names no sender comes from our own account
+            sender = self.config.jid if message.getFrom() is None else message.getFrom()
+            self.on_error(message.getID(), str(sender), kind, f"{condition}: {text}" if text else condition)
         received = message.getTag("received", namespace=NS_RECEIPTS)
         if received and message.getType() != "error":
             self.on_receipt(received.getAttr("id") or "", str(message.getFrom()))

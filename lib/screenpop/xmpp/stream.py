@@ -1,4 +1,4 @@
-"""The XML stream: xmpppy's Client and Dispatcher with a deadline on each wait, and bounds on what a server may send."""
+"""The XML stream: xmpppy's Client and Dispatcher with a deadline on each wait, and limits on what a server may send."""
 
 from __future__ import annotations
 
@@ -7,25 +7,42 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 from ..call import uptime
 from ..text import clean
-from .errors import SeeOtherHost, SessionError
+from .errors import LOG_ADVICE, SeeOtherHost, SessionError, lost
+from .limits import Meter, Unacceptable
 from .xmpppy import dispatcher, protocol, xmpp
 
+PIECE = 4096  # bytes that are parsed before the deadline is looked at again
+NO_XMPP_ADVICE = "is that an XMPP server?"
 _ADVICE = {
-    "host-unknown": "check the domain of [xmpp] jid",
+    # stream errors (RFC 6120 section 4.9.3)
     "conflict": "is another box signed in with a copy of this outbox? Remove the file resource in one of the two",
+    "host-gone": "check the domain of [xmpp] jid",
+    "host-unknown": "check the domain of [xmpp] jid",
+    "resource-constraint": "the server is overloaded, or the account has too many sessions; look into its log",
+    "system-shutdown": "start the server again",
 }
-LONGEST_STANZA = 262_144  # bytes; servers bound theirs at that or less (Prosody, c2s_stanza_size_limit)
+
+
+_WITHOUT_A_REASON = {
+    "closed": "the server closed the stream",
+    "undefined-condition": "the server closed the stream with an error that it doesn't name",
+}
+
+
+class _StreamError(Exception):
+    """Ends the parsing: nothing follows a stream error."""
 
 
 class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks its plug-ins up by the name of their class
-    """xmpppy's Dispatcher, that keeps a stream error instead of raising it from within the parser."""
+    """xmpppy's Dispatcher behind limits. It keeps a stream error instead of raising it from within the parser."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.unfinished = 0  # bytes since the last stanza
+        self.meter = Meter()
         self.tag = b""  # the beginning of one that hasn't come to its end
 
     def plugin(self, owner: Any) -> None:
@@ -37,25 +54,52 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
 
     def StreamInit(self) -> None:
         super().StreamInit()
-        self.Stream._parser.StartDoctypeDeclHandler = self._refuse_doctype
-        self.Stream.stream_footer_received = self._end
+        parser = self.Stream._parser
+        parser.StartElementHandler, parser.EndElementHandler = self._start, self._end
+        parser.StartDoctypeDeclHandler = self._refuse_doctype
+        self.Stream.stream_footer_received = self._closed
+
+    def _check_stream_start(self, namespace: str, tag: str, attributes: object) -> None:
+        if (namespace, tag) != (protocol.NS_STREAMS, "stream"):
+            raise Unacceptable(f"what is not XMPP: it begins with <{clean(tag, limit=40)}>", NO_XMPP_ADVICE)
 
     def _refuse_doctype(self, *declaration: object) -> None:
-        raise ValueError("a document type declaration")  # RFC 6120 section 11.1
+        raise Unacceptable("a document type declaration, which XMPP forbids", NO_XMPP_ADVICE)  # RFC 6120 section 11.1
 
-    def _end(self) -> None:
+    def _start(self, tag: str, attributes: dict[str, str]) -> None:
+        self.meter.start(attributes)
+        self.Stream.starttag(tag, attributes)
+
+    def _end(self, tag: str) -> None:
+        if self.meter.depth == 2 and tag.rpartition(":")[2] == "error":
+            self._keep_error(self.Stream.getDom())
+            raise _StreamError
+        self.Stream.endtag(tag)
+        self.meter.end()
+
+    def _keep_error(self, error: Any) -> None:
+        tags = [tag for tag in error.getChildren() if tag and tag.getNamespace() == protocol.NS_XMPP_STREAMS]
+        condition = next((tag for tag in tags if tag.getName() != "text"), None)
+        name = condition.getName() if condition else "undefined-condition"
+        said = condition.getData() if condition and name == "see-other-host" else error.getTagData("text")
+        self._owner.stream_error = (clean(name), clean(said or "", limit=300))
+
+    def _closed(self) -> None:
         self._owner.stream_error = self._owner.stream_error or ("closed", "")
 
-    def dispatch(self, stanza: Any, session: Any = None, direct: int = 0) -> None:
-        self.unfinished = 0
-        super().dispatch(stanza, session, direct)
-
     def receive(self) -> None:
-        """Read what is there and handle it. Raises OSError, or whatever the parser makes of it."""
+        """Read what is there and handle it. Raises OSError, Unacceptable, or whatever the parser makes of it."""
         data = self._owner.Connection.receive()
         if data:
             self._owner.heard = uptime()
-        self.unfinished += len(data)
+        with contextlib.suppress(_StreamError):
+            for start in range(0, len(data), PIECE):
+                if start and time.monotonic() > self._owner.deadline:
+                    raise TimeoutError("the server sends more than can be read in time")
+                self._parse(data[start : start + PIECE])
+
+    def _parse(self, data: bytes) -> None:
+        self.meter.read(len(data))
         # expat (2.6; Debian's since 2024) keeps the second half of a tag for later, which old Pythons can't change
         data = self.tag + data
         start = data.rfind(b"<")
@@ -64,16 +108,6 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
         self.Stream.Parse(data[:whole])
         if self._pendingExceptions:  # xmpppy keeps what its handlers raise
             raise self._pendingExceptions.pop()[1]
-        if self.unfinished > LONGEST_STANZA:
-            raise ValueError("a stanza without an end")
-
-    def streamErrorHandler(self, conn: Any, error: Any) -> None:
-        tags = [tag for tag in error.getChildren() if tag and tag.getNamespace() == protocol.NS_XMPP_STREAMS]
-        condition = next((tag for tag in tags if tag.getName() != "text"), None)
-        name = condition.getName() if condition else "undefined-condition"
-        said = condition.getData() if condition and name == "see-other-host" else error.getTagData("text")
-        self._owner.stream_error = (name, clean(said or "", limit=300))
-        raise protocol.NodeProcessed
 
 
 class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of this class, too
@@ -97,6 +131,10 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
             Dispatcher().PlugIn(self)
         self.wait(lambda: self.features, "stream")
 
+    def signed_in(self) -> None:
+        """From now on a server may send more."""
+        self.Dispatcher.meter.signed_in = True
+
     @property
     def features(self) -> Any:
         return self.Dispatcher.Stream.features
@@ -109,7 +147,7 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
         while not condition():
             left = self.deadline - time.monotonic()
             if left <= 0:
-                raise SessionError(step, "the server doesn't answer", "look into its log")
+                raise SessionError(step, "the server doesn't answer", LOG_ADVICE)
             self.process(left, step)
 
     def process(self, seconds: float, step: str) -> None:
@@ -119,18 +157,19 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
                 return
             self.Dispatcher.receive()
         except OSError as error:
-            what = error.strerror or str(error) or "the connection is lost"
-            raise SessionError(step, what, "look into the server's log") from error
-        except Exception as error:  # whatever comes out of the parser is the server's doing
-            what = f"what the server sends is not XMPP: {error}"
-            raise SessionError(step, what, "is that an XMPP server?") from error
+            raise SessionError(step, lost(error), LOG_ADVICE) from error
+        except Unacceptable as error:
+            raise SessionError(step, f"the server sends {error.what}", error.advice) from error
+        except Exception as error:  # whatever comes out of expat and xmpppy is the server's doing
+            why = "it is not well-formed XML" if isinstance(error, ExpatError) else "its XML makes no sense"
+            advice = NO_XMPP_ADVICE if step == "stream" else LOG_ADVICE
+            raise SessionError(step, f"the server sends what is not XMPP: {why}", advice) from error
         if self.stream_error:
             condition, text = self.stream_error
             if condition == "see-other-host":
-                raise SeeOtherHost(step, text)
-            what = "the server closed the stream" if condition == "closed" else f"the server says {condition}"
-            advice = _ADVICE.get(condition, "look into its log")
-            raise SessionError(step, f"{what}: {text}" if text else what, advice)
+                raise SeeOtherHost(step, str(self.Connection.host), text)
+            what = _WITHOUT_A_REASON.get(condition, f"the server says {condition}")
+            raise SessionError(step, f"{what}: {text}" if text else what, _ADVICE.get(condition, LOG_ADVICE))
 
     @contextlib.contextmanager
     def sending(self, step: str) -> Iterator[None]:
@@ -138,7 +177,7 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
         try:
             yield
         except OSError as error:
-            raise SessionError(step, error.strerror or str(error), "look into the server's log") from error
+            raise SessionError(step, lost(error), LOG_ADVICE) from error
 
     def ask(self, iq: Any, step: str) -> Any:
         """The answer to an iq, be it result or error."""

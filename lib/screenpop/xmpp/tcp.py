@@ -9,11 +9,13 @@ import threading
 import time
 from typing import Any
 
+from . import tls, tls_errors
 from .errors import SessionError
 from .resolver import Host
 from .xmpppy import transports
 
 ADDRESS_DEADLINE = 5.0  # seconds for a name to become addresses, and for each of them to answer
+MOST_ADDRESSES = 10  # of one name; a forged answer may have a thousand
 
 
 class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its plug-ins up by the name of their class
@@ -45,13 +47,21 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
                 self._sock.close()
                 no_answer = isinstance(error, (TimeoutError, socket.timeout))  # the same from Python 3.10 on
                 failures.append(f"{address[0]}: {'no answer' if no_answer else error.strerror}")
-        raise SessionError("connection", f"{self.host}: {', '.join(failures)}", "is the server up, and the port open?")
+        what = f"{self.host}: {', '.join(sorted(failures))}"  # name servers change the order
+        raise SessionError("connection", what, "is the server up, and the port open?")
 
     def secure(self, context: ssl.SSLContext, domain: str, deadline: float) -> None:
-        """The TLS handshake. The domain is asked for, and the certificate verified for it (RFC 6120 section 13.7.2)."""
+        """The TLS handshake. The domain is asked for, and the certificate verified for it (RFC 6120 section 13.7.2).
+
+        Raises SessionError.
+        """
         self._sock.settimeout(max(0.001, deadline - time.monotonic()))
-        self._sock = context.wrap_socket(self._sock, server_hostname=domain)
+        try:
+            self._sock = context.wrap_socket(self._sock, server_hostname=domain)
+        except (OSError, ValueError) as error:
+            raise tls_errors.explained(error, self.host, domain, context) from error
         self._sock.setblocking(False)
+        tls.refuse_common_name(self._sock, self.host, domain)
 
     @property
     def tls(self) -> ssl.SSLSocket:
@@ -121,4 +131,4 @@ def _addresses(host: Host) -> list[tuple[Any, Any]]:
     if not found or isinstance(found[0], Exception):
         why = (getattr(found[0], "strerror", None) or "not a host name") if found else "the name server doesn't answer"
         raise SessionError("DNS", f"{host.name}: {why}", "check [xmpp] jid and server, and the name server")
-    return [(family, address) for family, _, _, _, address in found]
+    return [(family, address) for family, _, _, _, address in found[:MOST_ADDRESSES]]

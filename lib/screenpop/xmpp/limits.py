@@ -1,0 +1,78 @@
+"""How much XML a server may send. xmpppy builds an object of 1 kB for each element, and some of its methods take time
+that grows with the square of the depth or of the number of namespaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Unacceptable(Exception):
+    """What the server sends, as a sentence goes on after "the server sends", and what the administrator can do."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(what)
+        self.what, self.advice = what, advice
+
+
+class Limits(NamedTuple):
+    size: int  # bytes
+    depth: int
+    elements: int
+    attributes: int  # of all elements; namespace declarations are attributes
+    namespaces: int  # declarations
+    where: str
+    advice: str
+
+
+# Anyone on the network path can send this much before TLS. Real servers send up to 3 kB with 70 elements, 6 deep.
+DURING_SIGN_IN = Limits(16_384, 16, 256, 512, 128, "during the sign-in", "is that an XMPP server?")
+# Servers limit stanzas to this size or less (Prosody: c2s_stanza_size_limit).
+OF_A_STANZA = Limits(262_144, 32, 2048, 4096, 1024, "in one stanza", "the server's log may tell who sent that")
+
+
+class Meter:
+    """Counts what the server sends. Raises Unacceptable for what exceeds the limits.
+
+    During the sign-in the limits are for the whole stream, after it for each stanza.
+    """
+
+    def __init__(self) -> None:
+        self.signed_in = False
+        self.depth = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.size = self.elements = self.attributes = self.namespaces = 0
+
+    def read(self, size: int) -> None:
+        self.size += size
+        self._check()
+
+    def start(self, attributes: Iterable[str]) -> None:
+        """An element begins."""
+        self.depth += 1
+        self.elements += 1
+        for name in attributes:
+            self.attributes += 1
+            self.namespaces += name.startswith("xmlns")
+        self._check()
+
+    def end(self) -> None:
+        """An element ends."""
+        self.depth -= 1
+        if self.depth == 1 and self.signed_in:
+            self._reset()
+
+    def _check(self) -> None:
+        limits = OF_A_STANZA if self.signed_in else DURING_SIGN_IN
+        for count, limit, unit in (
+            (self.size, limits.size, "bytes"),
+            (self.depth, limits.depth, "XML elements inside each other"),
+            (self.elements, limits.elements, "XML elements"),
+            (self.attributes, limits.attributes, "XML attributes"),
+            (self.namespaces, limits.namespaces, "XML namespaces"),
+        ):
+            if count > limit:
+                raise Unacceptable(f"more than {limit} {unit} {limits.where}", limits.advice)
