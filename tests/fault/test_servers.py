@@ -22,6 +22,7 @@ from parts.server import Server
 from parts.spool import messages
 from screenpop.call import Call
 from screenpop.sender.loop import Sender
+from screenpop.spool import state
 from screenpop.spool.trigger import Trigger
 from screenpop.xmpp import session
 

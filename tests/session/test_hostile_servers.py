@@ -18,11 +18,10 @@ from parts import scripted
 from parts.certificates import Certificate, Signed
 from parts.pbx import DOMAIN, Pbx
 from parts.scripted import ScriptedServer
-from screenpop.call import Call
 from screenpop.xmpp import limits, session, tcp
 from screenpop.xmpp.errors import SessionError
 from screenpop.xmpp.session import Session
-from screenpop.xmpp.stanza import pop
+from screenpop.xmpp.stanza import chat
 
 STREAMS = "http://etherx.jabber.org/streams"
 HEADER = f"<?xml version='1.0'?><stream:stream xmlns='jabber:client' xmlns:stream='{STREAMS}' id='1' version='1.0'>"
@@ -42,7 +41,7 @@ def sign_in(
     pbx = Pbx(folder, servers[0], ca_file)
     pbx.server = " ".join(f"{server.host}:{server.port}" for server in servers)
     pbx.configure()
-    return Session(pbx.config, "box", on_step, on_error, ignore)
+    return Session(pbx.config.xmpp, "box", on_step, on_error, ignore)
 
 
 def refusal(folder: Path, ca_file: Path, *servers: ScriptedServer) -> str:
@@ -76,7 +75,7 @@ MEMORY, CPU = 16 * 1024, 0.5  # kB above what a session needs that goes well; se
 MEASURE = """
 import json, resource, sys
 from pathlib import Path
-from screenpop.config import load
+from screenpop.settings import load
 from screenpop.xmpp.errors import SessionError
 from screenpop.xmpp.session import Session
 
@@ -84,7 +83,7 @@ def ignore(*_): pass
 
 def attempt(conf):
     try:
-        one = Session(load(Path(conf)), "box", ignore, ignore, ignore)
+        one = Session(load(Path(conf)).xmpp, "box", ignore, ignore, ignore)
         one.confirm()
         one.close()
     except SessionError as error:
@@ -358,7 +357,7 @@ def test_the_next_host_is_tried_after_one_that_sends_us_nowhere(
     with ScriptedServer(certificate) as good, ScriptedServer(certificate, faults={step: redirect(host)}) as first:
         steps: list[tuple[str, str]] = []
         one = sign_in(tmp_path, certificate.ca_file, first, good, on_step=lambda *step: steps.append(step))
-        one.send(pop(Call.new(), f"alice@{DOMAIN}", "Call"))
+        one.send(chat("1", f"alice@{DOMAIN}", "Call"))
         one.confirm()
         one.close()
     assert (first.connections, len(good.messages)) == (1, 1)

@@ -32,6 +32,7 @@ from parts.waiting import eventually
 from screenpop.call import Call
 from screenpop.doors import intake
 from screenpop.doors.conversation import AGI
+from screenpop.sender import replies
 from screenpop.spool import outbox as outbox_module
 from screenpop.spool import trigger
 from screenpop.spool.outbox import FOLDERS, Outbox
@@ -405,7 +406,7 @@ def test_no_wait_is_no_mistake(outbox: Outbox, wait: str) -> None:
 
 
 def tell_and_wait_until_it_is_read(outbox: Outbox, call: Call, reply: dict[str, str]) -> None:
-    outbox.tell(call, **reply)
+    replies.tell(outbox.reply_fifo(call), **reply)
     fifo = os.open(outbox.reply_fifo(call), os.O_RDONLY | os.O_NONBLOCK)
     eventually(lambda: fcntl.ioctl(fifo, termios.FIONREAD, bytes(4)) == bytes(4))  # bytes that are left: none
     os.close(fifo)

@@ -66,7 +66,3 @@ def _folded(text: str) -> tuple[str, str]:
     return unicodedata.normalize("NFKC", address.local.casefold()), unicodedata.normalize(
         "NFKC", address.domain.casefold()
     )
-
-
-def may_bounce(sender: str, own: JID, recipient: str) -> bool:
-    return same_account(sender, recipient) or sender in ("", own.domain, str(own), domain(recipient))
