@@ -21,8 +21,10 @@ from parts.scripted import ScriptedServer
 from parts.server import Server
 from parts.spool import messages
 from screenpop.call import Call
+from screenpop.sender import backoff
 from screenpop.sender.loop import Sender
 from screenpop.spool import state
+from screenpop.spool.queue import Queue
 from screenpop.spool.trigger import Trigger
 from screenpop.xmpp import session
 
@@ -169,9 +171,11 @@ def test_a_domain_that_nobody_reaches_comes_back_after_all(
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(session, "STEP_DEADLINE", 0.3)
     monkeypatch.setattr("screenpop.xmpp.tcp.ADDRESS_DEADLINE", 0.3)
+    monkeypatch.setattr(backoff, "FIRST", 0.01)
+    monkeypatch.setenv("AST_LOG_DIR", str(tmp_path))
 
 
 @pytest.mark.parametrize("step", [step for step in scripted.STEPS if step != "session"])
@@ -214,21 +218,19 @@ def test_a_server_that_reads_nothing(certificate: Certificate, tmp_path: Path) -
 
 
 def deliver(server: Any, certificate: Certificate, folder: Path) -> None:
-    """One attempt that fails, and one that doesn't, by a sender in this process."""
-    pbx = Pbx(folder, server, certificate.ca_file)
-    pbx.outbox.make()
+    """One attempt that fails, and one that does not, by a sender in this process."""
+    pbx = Pbx(folder, server, certificate.ca_file, linger=0)
     pbx.outbox.put(Call(number="1"))
-    bell = Trigger.acquire(pbx.outbox.path)
-    assert bell
-    one = Sender(pbx.outbox, bell, pbx.conf)
-    one._attempt(pbx.outbox.waiting())
-    assert pbx.outbox.waiting()
-    one._attempt(pbx.outbox.waiting())
-    assert not pbx.outbox.waiting() and not list(pbx.outbox.all_failed())
+    trigger = Trigger.acquire(pbx.outbox.path)
+    assert trigger
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        Sender(Queue(pbx.outbox.path), trigger, pbx.conf).run()  # it leaves when nothing waits any more
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        os.close(trigger.lock)
+    assert len(messages(pbx.outbox, "sent")) == 1 and not pbx.waiting()
     assert server.connections == 2
-    one.delivery.close()
-    bell.close()
-    os.close(bell.lock)
 
 
 def test_a_machine_that_was_suspended(prosody: Prosody, tmp_path: Path) -> None:

@@ -88,9 +88,9 @@ class Sender:
         self.log.last += [entry for entry in (last if isinstance(last, list) else []) if isinstance(entry, dict)]
         self._report()
         try:
-            released.convert_failed(self.queue)
             for name in self.queue.messages():
                 self.backlog.add(name)
+            released.convert_failed(self.queue)
         except OSError as error:
             self.log.problem(str(error))
 

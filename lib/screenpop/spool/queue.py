@@ -72,8 +72,11 @@ class Queue:
         return self._unwritten.get(name) or read_message(f"{self.path}/queue/{name}")
 
     def sent(self, message: Message) -> None:
-        """The server has confirmed it."""
-        self._do(message.call.id, lambda: self._move(message.name, "queue", "sent"))
+        """The server has confirmed it. If a full disk kept it out of queue/, the call leaves new/ without that."""
+        if self._unwritten.pop(message.name, None):
+            self._do(message.call.id, lambda: self._write(f"sent/{message.name}", message.json()))
+        else:
+            self._do(message.call.id, lambda: self._move(message.name, "queue", "sent"))
 
     def failed(self, message: Message, folder: str = "queue") -> None:
         """It will never be sent, for `message.reason`. The reason is written before the file moves to failed/."""
@@ -193,17 +196,21 @@ class Queue:
         del self._owed[call]
 
     def _write_message(self, folder: str, message: Message) -> None:
-        self._write(f"{folder}/{message.name}", message.json())
-        self._unwritten.pop(message.name, None)
+        if message.name in self._unwritten:
+            self._write(f"{folder}/{message.name}", message.json())
+            del self._unwritten[message.name]
 
     def _write(self, name: str, data: bytes) -> None:
         """Write a file under a random name in tmp/ and rename it. Raises OSError."""
-        written = f"{self.path}/tmp/{os.urandom(8).hex()}"
         try:
-            file = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._write_and_rename(name, data)
         except FileNotFoundError:
             self.make()
-            file = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self._write_and_rename(name, data)
+
+    def _write_and_rename(self, name: str, data: bytes) -> None:
+        written = f"{self.path}/tmp/{os.urandom(8).hex()}"
+        file = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             while data:
                 data = data[os.write(file, data) :]

@@ -113,16 +113,19 @@ def read(path: str) -> Any:
     except PermissionError as error:
         raise InvalidFile(f"not a call: {error.strerror}") from error
     except OSError as error:
-        if os.path.islink(path):
-            raise InvalidFile("not a call: a symbolic link") from error
+        if not stat.S_ISREG(os.lstat(path).st_mode):  # a symbolic link, a socket
+            raise InvalidFile("not a call: not a regular file") from error
         raise
-    with os.fdopen(file, "rb") as opened:
+    try:
         state = os.fstat(file)
         if not stat.S_ISREG(state.st_mode):
             raise InvalidFile("not a call: not a regular file")
         if state.st_size > LARGEST:
             raise InvalidFile(f"not a call: {state.st_size} bytes")
-        try:
-            return json.loads(opened.read(LARGEST))
-        except (ValueError, RecursionError) as error:
-            raise InvalidFile(f"not a call: {error}") from error
+        data = os.read(file, LARGEST)
+    finally:
+        os.close(file)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:  # some texts of these errors are for programmers
+        raise InvalidFile("not a call: not valid JSON") from error
