@@ -254,13 +254,12 @@ build() {
     home=$prefix/lib/screen_pop/releases/$release
     sed -e "1s|.*|#!$home/venv/bin/python3 -IS|" -e "s|^LIBRARY = .*|LIBRARY = \"$home${site#"$stage"}\"|" \
         "$here/screen_pop.py" >"$stage/screen_pop.py"
-    interpreter=$prefix/lib/screen_pop/current/venv/bin/python3
     cat >"$stage/screen-pop" <<LAUNCHER
 #!/bin/sh
 # Where this box's Asterisk has its folders. -I -S: modules are taken from this installation only, and Python starts faster.
 : "\${AST_CONFIG_DIR:=$conf_dir}" "\${AST_SPOOL_DIR:=$spool_dir}" "\${AST_LOG_DIR:=$log_dir}"
 export AST_CONFIG_DIR AST_SPOOL_DIR AST_LOG_DIR
-exec $interpreter -I -S -c 'import sys; sys.path.append("$prefix/lib/screen_pop/current${site#"$stage"}")
+exec $home/venv/bin/python3 -I -S -c 'import sys; sys.path.append("$home${site#"$stage"}")
 from screenpop.__main__ import main; main()' "\$@"
 LAUNCHER
     chmod 755 "$stage/screen_pop.py" "$stage/screen-pop"
@@ -402,7 +401,7 @@ end_senders() {
             kill "${process#/proc/}" 2>/dev/null || :
         fi
     done
-    [ ! -e "$outbox/lock" ] || flock -w 5 "$outbox/lock" true || :
+    [ ! -e "$outbox/lock" ] || flock -w 12 "$outbox/lock" true || :
     rm -f "$outbox/doorbell" # the trigger of 0.1.0
 }
 

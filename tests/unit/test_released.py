@@ -14,7 +14,7 @@ from parts.spool import calls, files, messages
 from parts.world import ALICE, BOB, CAROL, World, world
 from screenpop.call import Call
 from screenpop.spool import queue as queue_module
-from screenpop.spool import released, trigger
+from screenpop.spool import released
 from screenpop.spool.outbox import Outbox
 from screenpop.spool.queue import Queue
 from screenpop.xmpp.errors import SessionError
