@@ -62,7 +62,7 @@ def lost(error: OSError) -> str:
         return f"the server sends what is not TLS: {reason(error)}"
     if isinstance(error, (TimeoutError, socket.timeout)):  # the same from Python 3.10 on
         return "the server doesn't answer" if error.strerror else str(error)
-    return f"the connection is lost: {error.strerror}"
+    return f"the connection is lost: {error.strerror or error}"
 
 
 def reason(error: ssl.SSLError) -> str:

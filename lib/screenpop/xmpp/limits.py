@@ -26,7 +26,8 @@ class Limits(NamedTuple):
     advice: str
 
 
-# Anyone on the network path can send this much before TLS. Real servers send up to 3 kB with 70 elements, 6 deep.
+# Anyone on the network path can send this much before TLS. Prosody, ejabberd and jabberd2 need less than a quarter of
+# it, and less than half of the depth.
 DURING_SIGN_IN = Limits(16_384, 16, 256, 512, 128, "during the sign-in", "is that an XMPP server?")
 # Servers limit stanzas to this size or less (Prosody: c2s_stanza_size_limit).
 OF_A_STANZA = Limits(262_144, 32, 2048, 4096, 1024, "in one stanza", "the server's log may tell who sent that")
