@@ -220,10 +220,10 @@ def call_file_value(value: str | bytes) -> bytes:
 
 
 def watch(folder: Path) -> int:
-    """A descriptor that is readable once a file in the folder has been made, changed or removed: inotify(7)."""
-    create, modify, moved_to, delete = 0x100, 0x2, 0x80, 0x200
+    """A descriptor that is readable once a file in the folder has been made, changed, moved or removed: inotify(7)."""
+    create, modify, moved_to, moved_from, delete = 0x100, 0x2, 0x80, 0x40, 0x200
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor: int = libc.inotify_init1(os.O_CLOEXEC)
-    if libc.inotify_add_watch(descriptor, os.fsencode(folder), create | modify | moved_to | delete) < 0:
+    if libc.inotify_add_watch(descriptor, os.fsencode(folder), create | modify | moved_to | moved_from | delete) < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(folder))
     return descriptor
