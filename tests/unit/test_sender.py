@@ -326,6 +326,22 @@ def test_a_session_that_ends_between_calls_is_no_problem(world: World) -> None:
     assert world.problems() == [f"session ended: {unreachable()}"]
 
 
+def test_a_session_that_is_found_dead_gets_no_message(world: World) -> None:
+    """The machine was suspended, or nobody has listened for long."""
+
+    def call_comes() -> None:
+        breaks(world.server, unreachable(), "keep-alive")
+        world.server.signing_in = lambda: breaks(world.server, None)
+        world.call("2")
+
+    world.call("1")
+    world.at(10, call_comes)
+    world.run(20)
+    assert world.server.texts() == ["1", "2"] and world.server.windows == [1, 1]
+    assert world.server.sign_ins == [0, 10]
+    assert world.problems() == [f"session ended: {unreachable()}"]
+
+
 def test_a_session_begins_once_where_the_server_has_redirected_the_one_before(world: World) -> None:
     def redirects() -> None:
         assert world.server.session
@@ -360,6 +376,14 @@ def test_the_pause_begins_anew_after_a_message_was_confirmed(world: World) -> No
     world.at(20.5, lambda: breaks(world.server, unreachable()))
     world.run(24)
     assert world.server.sign_ins == [0, 1, 3, 7, 15, 21, 23]
+
+
+@pytest.mark.parametrize("step", ["send", "confirm"])
+def test_the_pause_also_grows_when_the_server_signs_us_in_but_takes_no_message(world: World, step: str) -> None:
+    breaks(world.server, unreachable(), step)
+    world.call("1")
+    world.run(130)
+    assert world.server.sign_ins == [0, 1, 3, 7, 15, 31, 63, 123]
 
 
 def test_pauses_vary_by_a_fifth(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,6 +422,19 @@ def test_new_calls_make_at_most_one_attempt_a_second(world: World) -> None:
     calls_every(world, 0.1, 20)
     world.run(20)
     assert len(world.server.sign_ins) >= 19
+    assert all(after - before >= 1 for before, after in zip(world.server.sign_ins, world.server.sign_ins[1:]))
+
+
+def test_a_server_that_ends_each_session_gets_at_most_one_sign_in_a_second(world: World) -> None:
+    def ends_it() -> None:
+        breaks(world.server, unreachable(), "process")
+        world.server.sends_receipt("", "")
+
+    world.server.signing_in = lambda: breaks(world.server, None)
+    world.server.confirming = ends_it
+    calls_every(world, 0.1, 20)
+    world.run(30)
+    assert len(world.sent()) == 200
     assert all(after - before >= 1 for before, after in zip(world.server.sign_ins, world.server.sign_ins[1:]))
 
 

@@ -136,6 +136,7 @@ class Sender:
             worked = self.intake.take_in(current.pop)
         except OSError as error:  # out of file descriptors
             self.log.problem(str(error))
+        self._keep_alive()  # a session that has died meanwhile gets no message
         late_before = time.time() - current.pop.late_after
         due = self.backlog.next(time.monotonic(), late_before, self.delivery.window.size)
         if due and self.connection.may_send():
@@ -173,6 +174,7 @@ class Sender:
                 self.replies.receipt,
             )
             self.delivery.send(session, names, current)
+            self.connection.pause.end()
             self.replies.step("message", "confirmed by the server")
             if not self.backlog.has_postponed(time.monotonic()):
                 self.log.problem_is_over()
@@ -243,7 +245,7 @@ class Sender:
 
     def _session_ended(self, error: SessionError) -> None:
         """Nothing was in flight. The next message begins a new session."""
-        self.connection.close()
+        self.connection.ended()
         self.log.write(f"session ended: {error}")
 
     def _leave(self) -> bool:
