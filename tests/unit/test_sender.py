@@ -1042,6 +1042,18 @@ def test_a_session_error_is_reported(world: World) -> None:
     assert replies_within(world, 0.5) == [{"status": "QUEUED", "reason": str(unreachable())}]
 
 
+def test_a_wrong_configuration_is_reported(world: World) -> None:
+    world.write_configuration("[pop]\nto = nobody at all\n")
+    (reply,) = replies_within(world, 0.5)
+    assert reply["status"] == "QUEUED" and "screen_pop.conf" in reply["reason"]
+
+
+def test_each_step_is_reported_to_the_test_command(world: World) -> None:
+    replies = replies_within(world, 1, receipt=True)
+    assert [reply.get("step") for reply in replies] == ["sender", "sign-in", "message", None]
+    assert world.server.taken[0].children["request"].tag == "{urn:xmpp:receipts}request"
+
+
 # How long the sender stays
 
 

@@ -13,12 +13,13 @@ from ..xmpp import jid, stanza
 from ..xmpp.session import STEP_DEADLINE, Session
 from . import backoff
 from .backlog import Backlog
+from .replies import Replies
 from .results import SENT, Result, Results, later, of_error
 
 
 class Delivery:
-    def __init__(self, queue: Queue, backlog: Backlog, log: Log, results: Results) -> None:
-        self.queue, self.backlog, self.log, self.results = queue, backlog, log, results
+    def __init__(self, queue: Queue, backlog: Backlog, log: Log, replies: Replies, results: Results) -> None:
+        self.queue, self.backlog, self.log, self.replies, self.results = queue, backlog, log, replies, results
         self.window = backoff.Window()
         self.in_flight: dict[str, Message] = {}  # sent and not confirmed, by stanza id
         self._errors: dict[str, Result] = {}  # of those in flight, by stanza id
@@ -34,6 +35,7 @@ class Delivery:
                 session.send(xml)
             if stanzas:
                 session.confirm()
+                self.replies.step("message", "confirmed by the server")
             confirmed = True
             self.window.confirmed(time.monotonic() - began, STEP_DEADLINE)
         finally:

@@ -47,7 +47,7 @@ class Sender:
         self.backlog = Backlog()
         self.results = Results(queue, self.backlog, self.log, self.replies)
         self.intake = Intake(queue, self.backlog, self.log, self.replies, self.results)
-        self.delivery = Delivery(queue, self.backlog, self.log, self.results)
+        self.delivery = Delivery(queue, self.backlog, self.log, self.replies, self.results)
         self.housekeeping = Housekeeping(queue, self.log)
         self.connection = Connection()
         self.since = time.time()
@@ -175,7 +175,6 @@ class Sender:
             )
             self.delivery.send(session, names, current)
             self.connection.pause.end()
-            self.replies.step("message", "confirmed by the server")
             if not self.backlog.has_postponed(time.monotonic()):
                 self.log.problem_is_over()
         except SessionError as error:
@@ -193,6 +192,7 @@ class Sender:
         calls, size = limits.calls, limits.megabytes * 1024 * 1024
         try:
             self.log.problem(reason, waiting=len(self.backlog) + len(self.intake.waiting()))
+            self.intake.put_off(reason)
             oldest = f"{time.time() - give_up_after:017.6f}"
             for message in self.delivery.load([name for name in self.backlog.names() if name < oldest]):
                 if message.call.age() > give_up_after:
