@@ -18,6 +18,7 @@ from screenpop.call import BOOT, Call, uptime
 from screenpop.pop import message
 from screenpop.sender import process
 from screenpop.spool import state
+from screenpop.spool.options import SpoolOptions
 from screenpop.spool.trigger import FLUSH, RETRY, Trigger
 from screenpop.xmpp.errors import SessionError
 
@@ -86,6 +87,17 @@ def test_each_recipient_gets_the_message(world: World) -> None:
     world.call("2", to=f"{BOB}&{ALICE}&{ALICE}")
     world.run()
     assert Counter(world.server.pairs()) == Counter([("1", ALICE), ("1", CAROL), ("2", BOB), ("2", ALICE)])
+
+
+@pytest.mark.parametrize("error_type", ["cancel", "auth", "modify", "continue", "?"])
+def test_a_message_that_can_never_be_delivered_is_in_failed_with_the_reason(world: World, error_type: str) -> None:
+    world.server.bounces[ALICE] = (error_type, "item-not-found: no\nsuch user")
+    call = world.call()
+    world.run(HOUR)
+    assert (world.waiting(), world.sent()) == ([], [])
+    assert world.failed() == [("1", ALICE, "item-not-found: no such user")]
+    assert world.log() == [f"{call.id} {ALICE} failed: item-not-found: no such user"]
+    assert len(world.server.taken) == 1
 
 
 def test_a_message_that_can_be_delivered_later_is_sent_again_with_the_same_id(world: World) -> None:
@@ -623,6 +635,17 @@ def test_more_calls_than_the_limit_are_sent_when_they_can_be(world: World) -> No
     assert len(world.server.taken) == 8
 
 
+def test_the_limits_hold_without_a_configuration(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SpoolOptions.options()["calls"], "default", 2)
+    (world.folder / "screen_pop.conf").unlink()
+    for number in range(6):
+        world.call(str(number))
+    world.run()
+    assert world.waiting() == [("4", ""), ("5", "")]
+    assert [number for number, _, _ in world.failed()] == ["2", "3"]
+    assert all(reason.startswith("the spool is full: ") for _, _, reason in world.failed())
+
+
 # sent/, and messages that come back after their confirmation
 
 
@@ -633,6 +656,14 @@ def test_sent_messages_are_kept_for_the_configured_time(world: World) -> None:
     world.call("late", age=2 * HOUR)
     world.run(4010)
     assert world.sent() == [("1800", ALICE), ("4000", ALICE)]
+
+
+def test_a_late_message_is_kept_as_long_from_when_it_was_sent(world: World) -> None:
+    world.configure(more="remember = 3600")
+    world.call("1", age=2 * HOUR)
+    world.at(10, lambda: world.server.sends_error(world.server.taken[0].id, ALICE, *CANCEL))
+    world.run(MINUTE)
+    assert world.failed() == [("1", ALICE, "item-not-found")]
 
 
 def test_sent_messages_stay_within_the_limit(world: World) -> None:

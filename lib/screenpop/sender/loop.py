@@ -145,7 +145,7 @@ class Sender:
         if self.queue.trouble:
             self.log.problem(self.queue.trouble)
         if worked:
-            self.housekeeping.tidy(current, self.results.count)
+            self.housekeeping.tidy(current.pop, current.spool, self.results.count)
             self._report()
         return worked
 
@@ -187,9 +187,9 @@ class Sender:
     def _nothing_can_be_sent(self, reason: str) -> None:
         """No message is to blame: all of them wait, except those that are too old or too many."""
         self.replies.put_off(reason)
-        give_up_after = (self.settings.pop if self.settings else PopOptions({})).give_up_after
-        limits = self.settings.spool if self.settings else SpoolOptions({})
-        calls, size = limits.calls, limits.megabytes * 1024 * 1024
+        pop = self.settings.pop if self.settings else PopOptions({})
+        spool = self.settings.spool if self.settings else SpoolOptions({})
+        give_up_after, calls, size = pop.give_up_after, spool.calls, spool.megabytes * 1024 * 1024
         try:
             self.log.problem(reason, waiting=len(self.backlog) + len(self.intake.waiting()))
             self.intake.put_off(reason)
@@ -203,6 +203,7 @@ class Sender:
             self.intake.give_up(reason, give_up_after, self.queue.oldest_beyond("new", calls, size))
         except OSError as error:
             self.log.problem(str(error))
+        self.housekeeping.tidy(pop, spool, self.results.count)
 
     def _something_waits(self) -> bool:
         try:
