@@ -4,12 +4,13 @@
     world.run(60)                            # what the sender does within a minute
     assert world.server.texts() == ["1"]
 
-Each `run` is a new sender, which knows only what is in the spool; the one before it was killed when its time was over.
+Each `run` is a new sender, which knows only what is in the spool. When its time is over it is killed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import heapq
 import itertools
 import json
@@ -18,6 +19,8 @@ import random
 import re
 import select
 import signal
+import stat
+import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
@@ -31,12 +34,13 @@ from screenpop.sender import connection, loop
 from screenpop.spool import trigger
 from screenpop.spool.outbox import Outbox
 from screenpop.spool.queue import Queue
+from screenpop.spool.replies import Replies
 from screenpop.spool.trigger import Trigger
 from screenpop.xmpp.errors import SessionError
 
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.org", "carol@example.net"
-START = 1_700_000_000.0
-BUSY = 10_000  # rounds of the sender's loop within one moment
+START = 1_700_000_000.0  # when the world begins, in seconds since the epoch
+BUSY = 100_000  # times that the sender may look at the clock before it has to wait
 
 
 class TimeIsOver(BaseException):
@@ -44,13 +48,14 @@ class TimeIsOver(BaseException):
 
 
 class Stanza:
-    """A message as the server has got it, and when (seconds since the world began)."""
+    """A message that the server has got, and when, in seconds since the world began."""
 
     def __init__(self, xml: str, at: float) -> None:
         element = ET.fromstring(xml)
         self.to, self.type, self.id = element.get("to", ""), element.get("type", ""), element.get("id", "")
         self.body = element.findtext("{*}body") or ""
-        self.xml, self.at = xml, at
+        self.children = {child.tag.rpartition("}")[2]: child for child in element}
+        self.at = at
 
 
 class Server:
@@ -60,26 +65,31 @@ class Server:
         self.world = world
         self.sign_ins: list[float] = []  # when each was tried
         self.resources: list[str] = []
-        self.redirections: list[str] = []  # where each session was told to begin
+        self.redirections: list[str] = []  # the host at which each session was to begin
         self.options: list[Any] = []
         self.taken: list[Stanza] = []
-        self.bounces: dict[str, tuple[str, str]] = {}  # recipient: type and reason, as long as it is in here
-        self.error: SessionError | None = None
-        self.error_at = "sign-in"  # or "send", "confirm", "process", "keep_alive"
         self.windows: list[int] = []  # how many messages shared each confirmation
-        self.confirming: Callable[[], None] = lambda: None  # what happens while the server confirms
+        self.bounces: dict[str, tuple[str, str]] = {}  # by recipient: type and reason, before the confirmation
+        self.late_bounces: dict[str, tuple[str, str]] = {}  # the same, after it
+        self.error: SessionError | None = None
+        self.error_at = "sign-in"  # or "send", "confirm", "confirmation" (it has taken them), "process", "keep-alive"
+        self.signing_in: Callable[[], object] = lambda: None  # what happens during a sign-in
+        self.confirming: Callable[[], object] = lambda: None  # and before the server takes a window
+        self.closing: Callable[[], object] = lambda: None  # and while a session is closed
         self.session: PlayedSession | None = None
 
     def __call__(
         self, options: Any, resource: str, on_step: Any, on_error: Any, on_receipt: Any, redirected_to: str
     ) -> PlayedSession:
-        self.sign_ins.append(self.world.now)
+        if self.session:
+            pytest.fail("the session before was not closed")
+        self.sign_ins.append(round(self.world.now, 3))
         self.resources.append(resource)
         self.options.append(options)
         self.redirections.append(redirected_to)
+        self.signing_in()
         self.raise_at("sign-in")
         on_step("sign-in", "by nobody")
-        assert self.session is None, "the session before was not closed"
         self.session = PlayedSession(self, on_error, on_receipt)
         return self.session
 
@@ -93,14 +103,23 @@ class Server:
     def told(self) -> list[str]:
         return [stanza.to for stanza in self.taken]
 
+    def pairs(self) -> list[tuple[str, str]]:
+        return [(stanza.body, stanza.to) for stanza in self.taken]
+
+    def times(self) -> list[float]:
+        return [round(stanza.at, 3) for stanza in self.taken]
+
     def sends_error(self, stanza_id: str, sender: str, error_type: str, reason: str) -> None:
-        """Of a message that it had confirmed before."""
-        assert self.session
-        self.session.tell(lambda session: session.on_error(stanza_id, sender, error_type, reason))
+        """For a message that it confirmed before."""
+        self.sends(lambda session: session.on_error(stanza_id, sender, error_type, reason))
 
     def sends_receipt(self, stanza_id: str, sender: str) -> None:
+        self.sends(lambda session: session.on_receipt(stanza_id, sender))
+
+    def sends(self, what: Callable[[PlayedSession], None]) -> None:
         assert self.session
-        self.session.tell(lambda session: session.on_receipt(stanza_id, sender))
+        self.session.incoming.append(what)
+        os.write(self.session.writes, b"x")
 
 
 class PlayedSession:
@@ -116,37 +135,44 @@ class PlayedSession:
     def fileno(self) -> int:
         return self.reads
 
-    def tell(self, what: Callable[[PlayedSession], None]) -> None:
-        self.incoming.append(what)
-        os.write(self.writes, b"x")
+    def _must_be_open(self) -> None:
+        if self.server.session is not self:
+            pytest.fail("the session was closed before")
 
     def send(self, xml: str) -> None:
-        assert self.server.session is self
+        self._must_be_open()
         self.server.raise_at("send")
         self.unconfirmed.append(Stanza(xml, self.server.world.now))
 
     def confirm(self) -> None:
-        self.server.windows.append(len(self.unconfirmed))
-        self.server.confirming()
-        self.server.raise_at("confirm")
+        self._must_be_open()
+        server = self.server
+        server.windows.append(len(self.unconfirmed))
+        server.confirming()
+        server.raise_at("confirm")
         while self.unconfirmed:
             stanza = self.unconfirmed.pop(0)
-            self.server.taken.append(stanza)
-            if stanza.to in self.server.bounces:
-                self.on_error(stanza.id, stanza.to, *self.server.bounces[stanza.to])
+            server.taken.append(stanza)
+            if stanza.to in server.bounces:
+                self.on_error(stanza.id, stanza.to, *server.bounces[stanza.to])
+            elif stanza.to in server.late_bounces:
+                server.sends_error(stanza.id, stanza.to, *server.late_bounces[stanza.to])
+        server.raise_at("confirmation")
 
     def keep_alive(self) -> float:
-        self.server.raise_at("keep_alive")
+        self._must_be_open()
+        self.server.raise_at("keep-alive")
         return 1000.0
 
     def process(self) -> None:
+        self._must_be_open()
         os.read(self.reads, 1)
         self.server.raise_at("process")
-        if self.incoming:
-            self.incoming.pop(0)(self)
+        self.incoming.pop(0)(self)
 
     def close(self) -> None:
-        assert self.server.session is self
+        self._must_be_open()
+        self.server.closing()
         self.server.session = None
         os.close(self.reads)
         os.close(self.writes)
@@ -156,64 +182,92 @@ class World:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.now = 0.0  # seconds since the world began
-        self.clock_is_off_by = 0.0  # the wall clock, when somebody has set it
-        self.events: list[tuple[float, int, Callable[[], None]]] = []
-        self._numbers = itertools.count()
+        self.clock_is_off_by = 0.0  # seconds, of the wall clock, when somebody has set it
+        self.disk_is_full = False
+        self.started: list[str] = []  # spools for which a sender would have been started
+        self.waits: list[float] = []  # for how long the sender wanted to wait, each time
+        self.alarms: list[int] = []  # seconds after which the sender would have been ended by SIGALRM
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
+        self._numbers = itertools.count(1)
+        self._end = 0.0
+        self._looks_at_clock = 0
+        self._replies: list[Replies] = []
+        self._os_write = os.write
         self.server = Server(self)
         self.outbox = Outbox(str(folder / "spool"))
         self.outbox.make()
-        self.started: list[str] = []  # spools for which a sender would have been started
-        self.waits: list[float] = []  # for how long the sender wanted to wait, each time
         monkeypatch.setenv("AST_LOG_DIR", str(folder))
         monkeypatch.setattr(connection, "Session", self.server)
         monkeypatch.setattr(loop, "select", self)
+        monkeypatch.setattr(os, "write", self._write)
+        monkeypatch.setattr(signal, "alarm", self.alarms.append)
         monkeypatch.setattr(random, "uniform", lambda least, most: 1.0)
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", self._monotonic)
         monkeypatch.setattr(time, "clock_gettime", lambda clock: 1000.0 + self.now)
         monkeypatch.setattr(time, "time", lambda: START + self.now + self.clock_is_off_by)
+        monkeypatch.setattr(time, "sleep", self._sleep)
         monkeypatch.setattr(trigger, "start_sender", lambda spool, *descriptors: self.started.append(spool))
         self.configure()
 
-    # What the box does
+    # What happens to the box
+
+    def at(self, seconds: float, event: Callable[[], object]) -> None:
+        """This happens that many seconds after the world began, or as soon as the sender waits after that."""
+        heapq.heappush(self._events, (seconds, next(self._numbers), event))
 
     def configure(self, to: str = ALICE, more: str = "", message: str = "{caller}", linger: float = 3600) -> None:
         """`more`: further lines of [pop], and then sections."""
-        written = self.folder / "written"
-        written.write_text(
+        self.write_configuration(
             "[xmpp]\njid = pbx@example.org\npassword = secret\n"
             f"[pop]\nto = {to}\nmessage = {message}\nlinger = {linger:.0f}\n{more}\n"
         )
+
+    def write_configuration(self, text: str) -> None:
+        written = self.folder / "written"
+        written.write_text(text)
+        os.utime(written, (0, next(self._numbers)))  # two changes within one tick of the disk's clock are two
         written.replace(self.folder / "screen_pop.conf")
 
     def call(self, number: str = "1", age: float = 0.0, **known: Any) -> Call:
-        """A call comes; or came, `age` seconds ago, when no sender could be started."""
+        """A call comes; or came `age` seconds ago, when no sender could be started."""
+        self.now += 0.000_001  # no two calls come in the same moment
         call = Call(number=number, **known)
         if age:
             call.time -= age
             call.uptime -= age
             call.id = f"{call.time:017.6f}-{os.urandom(6).hex()}"
+        return self.queue(call)
+
+    def queue(self, call: Call) -> Call:
         self.outbox.put(call)
         trigger.ring(self.outbox.path)
         return call
 
+    def call_that_is_waited_for(self, **known: Any) -> tuple[Call, Replies]:
+        """A door or a command reads the replies about this call."""
+        call = Call(number="1", **known)
+        self._replies.append(Replies(self.outbox, call))
+        return self.queue(call), self._replies[-1]
+
     def ring(self, meaning: bytes) -> None:
         trigger.ring(self.outbox.path, meaning)
 
-    def at(self, seconds: float, event: Callable[[], object]) -> None:
-        """Something happens that many seconds after the world began."""
-        heapq.heappush(self.events, (seconds, next(self._numbers), event))  # type: ignore[arg-type]
+    def sigterm(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def kill(self) -> None:
+        raise TimeIsOver
 
     # What the sender does
 
     def run(self, seconds: float = 0.0) -> bool:
-        """A new sender, for that long; 0: until it first waits with nothing left to do at once. Whether it has left."""
-        self.end = self.now + seconds
+        """A new sender, for that long; 0: until it first waits. Returns whether it has left by itself."""
+        self._end = self.now + seconds
         taken = Trigger.acquire(self.outbox.path)
         assert taken
         before = signal.getsignal(signal.SIGTERM)
-        self.sender = loop.Sender(Queue(self.outbox.path), taken, self.folder / "screen_pop.conf")
         try:
-            self.sender.run()
+            loop.Sender(Queue(self.outbox.path), taken, self.folder / "screen_pop.conf").run()
             return True
         except TimeIsOver:
             if self.server.session:
@@ -222,43 +276,59 @@ class World:
         finally:
             signal.signal(signal.SIGTERM, before)
             os.close(taken.lock)
-            with contextlib.suppress(OSError):  # one that has left has closed it
+            with contextlib.suppress(OSError):  # a sender that has left has closed it
                 os.close(taken.fifo)
 
     def select(self, reading: list[Any], writing: list[Any], other: list[Any], timeout: float) -> Any:
-        """In place of the module `select`: what can be read now, else time passes, up to the next event."""
+        """In place of the module `select`: what can be read; if nothing, time passes until something can be."""
         self.waits.append(timeout)
-        assert len(self.waits) < BUSY, "the sender never rests"
-        ready = select.select(reading, writing, other, 0)
-        if any(ready):
-            return ready
-        then = self.now + timeout
-        if self.events and self.events[0][0] <= min(then, self.end):
-            when, _, event = heapq.heappop(self.events)
-            self.now = max(self.now, when)
+        until = max(self.now + timeout, self.now + 0.000_001)
+        while not any(ready := select.select(reading, writing, other, 0)):
+            if not self._events or self._events[0][0] > min(until, self._end):
+                self._pass_to(min(until, self._end))
+                if until > self._end:
+                    raise TimeIsOver
+                break
+            when, _, event = heapq.heappop(self._events)
+            self._pass_to(when)
             event()
-            return select.select(reading, writing, other, 0)
-        if then > self.end or not self.end:
-            self.now = max(self.now, self.end)
-            raise TimeIsOver
-        self.now = max(then, self.now + 0.000_001)
-        return [], [], []
+        return ready
 
-    # What is to be seen
+    def _pass_to(self, when: float) -> None:
+        if when > self.now:
+            self.now, self._looks_at_clock = when, 0
+
+    def _monotonic(self) -> float:
+        self._looks_at_clock += 1
+        if self._looks_at_clock > BUSY:
+            pytest.fail("the sender never rests")
+        return self.now
+
+    def _sleep(self, seconds: float) -> None:
+        self._pass_to(self.now + seconds)
+
+    def _write(self, descriptor: int, data: bytes) -> int:
+        if self.disk_is_full and stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self._os_write(descriptor, data)
+
+    # What can be seen afterwards
 
     def files(self, folder: str) -> list[str]:
         return sorted(os.listdir(f"{self.outbox.path}/{folder}"))
 
     def records(self, folder: str) -> list[dict[str, Any]]:
-        """The messages in queue/, sent/ or failed/."""
+        """The JSON objects of the calls in new/, or of the messages in queue/, sent/ or failed/."""
         return [json.loads(Path(self.outbox.path, folder, name).read_text()) for name in self.files(folder)]
 
     def waiting(self) -> list[tuple[str, str]]:
         """Number and recipient of each message that waits; the recipient of a call in new/ is empty."""
-        new = [json.loads(Path(self.outbox.path, "new", name).read_text()) for name in self.files("new")]
-        return [(call["number"], "") for call in new] + [
-            (record["call"]["number"], record["to"]) for record in self.records("queue")
-        ]
+        new = [(record["number"], "") for record in self.records("new")]
+        return [*new, *((record["call"]["number"], record["to"]) for record in self.records("queue"))]
+
+    def sent(self) -> list[tuple[str, str]]:
+        """Number and recipient of each message in sent/."""
+        return [(record["call"]["number"], record["to"]) for record in self.records("sent")]
 
     def failed(self) -> list[tuple[str, str, str]]:
         """Number, recipient and reason of each message that has failed."""
@@ -272,8 +342,19 @@ class World:
             return []
         return [re.sub(r" \d+ ms$", "", line.partition("] ")[2]) for line in lines]
 
+    def problems(self) -> list[str]:
+        """What the log says of why something waits, or of a session that has ended."""
+        return [line for line in self.log() if line.startswith(("not sent yet", "session ended"))]
+
+    def close(self) -> None:
+        for replies in self._replies:
+            replies.close()
+
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with pytest.MonkeyPatch.context() as patches:
-        yield World(tmp_path, patches)
+def world() -> Iterator[World]:
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # some tests write thousands of files
+    with tempfile.TemporaryDirectory(prefix="world-", dir=memory) as folder, pytest.MonkeyPatch.context() as patches:
+        made = World(Path(folder), patches)
+        yield made
+        made.close()

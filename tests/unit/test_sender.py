@@ -1,4 +1,4 @@
-"""The sender: what becomes of the calls in the outbox. The XMPP session is played."""
+"""The sender: what becomes of calls, on a box whose clock and XMPP server are played (tests/parts/world.py)."""
 
 from __future__ import annotations
 
@@ -6,762 +6,764 @@ import json
 import os
 import random
 import re
-import select
 import time
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from screenpop.call import Call
+from parts.world import ALICE, BOB, CAROL, START, Server, World, world
+from screenpop.call import BOOT, Call, uptime
 from screenpop.pop import message
-from screenpop.sender import delivery, loop, process
-from screenpop.sender.loop import Sender
-from screenpop.spool import trigger
+from screenpop.sender import process
+from screenpop.spool import state
 from screenpop.spool.options import SpoolOptions
-from screenpop.spool.outbox import Outbox
-from screenpop.spool.replies import Replies
-from screenpop.spool.trigger import FLUSH, Trigger, ring
+from screenpop.spool.trigger import FLUSH, RETRY, Trigger
 from screenpop.xmpp.errors import SessionError
-from screenpop.xmpp.options import XmppOptions
-from screenpop.xmpp.stanza import stanza_id
 
-ALICE, BOB, CAROL = "alice@example.org", "bob@example.org", "carol@example.net"
+__all__ = ["world"]
 
-
-class Server:
-    """Plays `Session`, and the server behind it."""
-
-    def __init__(self) -> None:
-        self.sign_ins: list[tuple[XmppOptions, str]] = []
-        self.went: list[str] = []  # where it was told to sign in
-        self.sessions: list[PlayedSession] = []
-        self.taken: list[Any] = []  # stanzas
-        self.bounces: dict[str, tuple[str, str]] = {}  # recipient: type and reason, as long as it is in here
-        self.trouble: SessionError | None = None
-        self.trouble_at = "sign-in"
-
-    def __call__(
-        self, config: XmppOptions, resource: str, on_step: Any, on_error: Any, on_receipt: Any, elsewhere: str
-    ) -> PlayedSession:
-        self.sign_ins.append((config, resource))
-        self.went.append(elsewhere)
-        self.raise_at("sign-in")
-        on_step("sign-in", "by nobody")
-        self.sessions.append(PlayedSession(self, config, on_error, on_receipt))
-        return self.sessions[-1]
-
-    def raise_at(self, step: str) -> None:
-        if self.trouble and self.trouble_at == step:
-            raise self.trouble
-
-    def told(self) -> list[str]:
-        return [str(stanza.getTo()) for stanza in self.taken]
-
-    def texts(self) -> list[str]:
-        return [stanza.getBody() for stanza in self.taken]
-
-
-class PlayedSession:
-    jid, host, since = "pbx@example.org/box", "xmpp.example.org:5222 (STARTTLS)", 1700000000.0
-    elsewhere = ""
-
-    def __init__(self, server: Server, config: XmppOptions, on_error: Any, on_receipt: Any) -> None:
-        self.server, self.config, self.on_error, self.on_receipt = server, config, on_error, on_receipt
-        self.unconfirmed: list[Any] = []
-        self.is_open = True
-        self.reads, self.writes = os.pipe()
-
-    def fileno(self) -> int:
-        return self.reads
-
-    def send(self, message: Any) -> None:
-        assert self.is_open
-        self.server.raise_at("send")
-        self.unconfirmed.append(message)
-
-    def confirm(self) -> None:
-        self.server.raise_at("confirm")
-        while self.unconfirmed:
-            message = self.unconfirmed.pop(0)
-            recipient = str(message.getTo())
-            self.server.taken.append(message)
-            if recipient in self.server.bounces:
-                self.on_error(message.getID(), recipient, *self.server.bounces[recipient])
-
-    def keep_alive(self) -> float:
-        self.server.raise_at("keep_alive")
-        return 1000.0
-
-    def process(self) -> None:
-        os.read(self.reads, 1)
-        self.server.raise_at("process")
-
-    def close(self) -> None:
-        assert self.is_open
-        self.is_open = False
-
-
-def taken(outbox: Outbox) -> Trigger:
-    bell = Trigger.acquire(outbox.path)
-    assert bell
-    return bell
-
-
-class Box:
-    """An outbox with its sender, a configuration and a log."""
-
-    def __init__(self, folder: Path, server: Server) -> None:
-        self.folder, self.server = folder, server
-        self.configure()
-        self.outbox = Outbox(str(folder / "outbox"))
-        self.outbox.make()
-        self.bell = taken(self.outbox)
-        self.begin()
-
-    def begin(self) -> None:
-        """A new sender, that knows nothing of the one before."""
-        self.sender = Sender(self.outbox, self.bell, self.folder / "screen_pop.conf")
-
-    def configure(self, to: str = ALICE, more: str = "") -> None:
-        (self.folder / "screen_pop.conf").write_text(
-            "[xmpp]\njid = pbx@example.org\npassword = secret\n"
-            f"[pop]\nto = {to}\nmessage = {{caller}}\nlinger = 0\n{more}\n"
-        )
-
-    def queue(self, number: str, age: float = 0.0, **known: Any) -> Call:
-        call = Call(number=number, **known)
-        call.time -= age
-        call.uptime -= age
-        self.outbox.put(call)
-        return call
-
-    def attempt(self) -> None:
-        self.sender._attempt(self.outbox.waiting())
-
-    def waiting(self) -> list[str]:
-        """The numbers of the calls that wait."""
-        return [self.outbox.read(name).number for name in self.outbox.waiting()]
-
-    def failed(self, call: Call) -> dict[str, str]:
-        """Why it has failed, for each recipient; out of the file that the administrator reads."""
-        record = json.loads(Path(self.outbox.path, "failed", f"{call.id}.json").read_text(encoding="utf-8"))
-        reasons: dict[str, str] = record["failed"]
-        return reasons
-
-    def log(self) -> list[str]:
-        """The lines, without stamps and milliseconds."""
-        try:
-            lines = (self.folder / "screen_pop.log").read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return []
-        return [re.sub(r" \d+ ms$", "", line.partition("] ")[2]) for line in lines]
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Server:
-    server = Server()
-    monkeypatch.setattr(delivery, "Session", server)
-    return server
-
-
-@pytest.fixture
-def box(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
-    monkeypatch.setenv("AST_LOG_DIR", str(tmp_path))
-    made = Box(tmp_path, server)
-    yield made
-    os.close(made.bell.lock)
-    for session in server.sessions:
-        os.close(session.reads)
-        os.close(session.writes)
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+CANCEL, WAIT = ("cancel", "item-not-found"), ("wait", "resource-constraint")
 
 
 def unreachable(step: str = "connection") -> SessionError:
     return SessionError(step, "xmpp.example.org:5222: Connection refused", "is the server up?")
 
 
-# One attempt
+def refused_password() -> SessionError:
+    error = SessionError("sign-in", "pbx@example.org by SCRAM-SHA-1: not-authorized", "look at jid and password")
+    error.refused = True
+    return error
 
 
-def test_a_call_that_the_server_takes_is_gone_and_logged(box: Box) -> None:
-    call = box.queue("1")
-    box.attempt()
-    (stanza,) = box.server.taken
-    assert (str(stanza.getTo()), stanza.getType(), stanza.getBody()) == (ALICE, "chat", "1")
-    assert stanza.getID() == stanza.getTagAttr("origin-id", "id") == stanza_id(call, ALICE)
-    assert not box.outbox.is_waiting(call) and not box.outbox.failed(call)
-    assert box.log() == [f"{call.id} {ALICE} delivered"]
+def calls_every(world: World, interval: float, seconds: float, **known: Any) -> None:
+    """From now on, numbered from 0."""
+    for number in range(round(seconds / interval)):
+        world.at(world.now + number * interval, lambda number=str(number): world.call(number, **known))  # type: ignore[misc]
 
 
-def test_calls_go_in_their_order_over_one_session_with_the_resource_of_the_outbox(box: Box) -> None:
-    for number in range(3):
-        box.queue(str(number))
-    box.attempt()
-    box.queue("3")
-    box.attempt()
-    assert box.server.texts() == ["0", "1", "2", "3"]
-    assert [resource for _, resource in box.server.sign_ins] == [box.outbox.resource()]
+def caller(text: str) -> str:
+    """Of a message, without how late it is."""
+    return text.split(" (")[0]
 
 
-@pytest.mark.parametrize("bound", [(loop, "BATCH"), (delivery, "UNCONFIRMED")], ids=lambda bound: bound[1])
-def test_more_messages_than_go_together_are_all_sent(box: Box, monkeypatch: pytest.MonkeyPatch, bound: Any) -> None:
-    module, name = bound
-    monkeypatch.setattr(module, name, 3)
-    box.sender.delivery.together = 3
-    box.server.bounces[BOB] = ("cancel", "item-not-found")
-    calls = [box.queue(str(number), to=f"{ALICE}&{BOB}") for number in range(10)]
-    box.attempt()
-    assert box.server.texts() == [str(number) for number in range(10) for _ in range(2)]
-    assert box.waiting() == []
-    assert all(box.failed(call) == {BOB: "item-not-found"} for call in calls)
+def breaks(server: Server, error: SessionError | None, at: str = "sign-in") -> None:
+    server.error, server.error_at = error, at
 
 
-def test_no_more_messages_are_under_way_than_are_confirmed_together(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "UNCONFIRMED", 3)
-    box.sender.delivery.together = 3
-    under_way = []
-    confirm = PlayedSession.confirm
-
-    def count(session: PlayedSession) -> None:
-        under_way.append(len(session.unconfirmed))
-        confirm(session)
-
-    monkeypatch.setattr(PlayedSession, "confirm", count)
-    for number in range(4):
-        box.queue(str(number), to=f"{ALICE}&{BOB}")
-    box.attempt()
-    assert under_way == [3, 3, 2]
+# What becomes of a message
 
 
-def test_what_was_confirmed_before_a_trouble_is_not_sent_again(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "UNCONFIRMED", 3)
-    box.sender.delivery.together = 3
-    for number in range(2):
-        box.queue(str(number), to=f"{ALICE}&{BOB}")
-    confirm = PlayedSession.confirm
-    box.server.trouble_at = "confirm"
-
-    def confirm_once(session: PlayedSession) -> None:
-        confirm(session)
-        box.server.trouble = unreachable()
-
-    monkeypatch.setattr(PlayedSession, "confirm", confirm_once)
-    box.attempt()
-    assert box.waiting() == ["1"]
-    box.server.trouble = None
-    box.attempt()
-    assert list(zip(box.server.texts(), box.server.told())) == [("0", ALICE), ("0", BOB), ("1", ALICE), ("1", BOB)]
+def test_a_message_that_the_server_confirms_is_in_sent_and_in_the_log(world: World) -> None:
+    call = world.call("1")
+    world.run()
+    (stanza,) = world.server.taken
+    assert (stanza.to, stanza.type, stanza.body) == (ALICE, "chat", "1")
+    assert stanza.id == stanza.children["origin-id"].get("id") and stanza.id.startswith(call.id)
+    assert (world.waiting(), world.sent(), world.failed()) == ([], [("1", ALICE)], [])
+    assert world.log() == [f"{call.id} {ALICE} delivered"]
 
 
-def test_a_server_that_confirms_only_a_few_in_time_gets_them_in_ever_smaller_parts(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+def test_messages_are_sent_in_the_order_of_their_calls_over_one_session(world: World) -> None:
+    calls_every(world, 10, 60)
+    world.run(60)
+    assert world.server.texts() == ["0", "1", "2", "3", "4", "5"]
+    assert len(world.server.sign_ins) == 1
+
+
+def test_each_sender_of_a_spool_signs_in_with_the_same_resource(world: World) -> None:
+    for _ in range(2):
+        world.call()
+        world.run()
+    first, second = world.server.resources
+    assert first == second and first.startswith("screen-pop-")
+
+
+def test_each_recipient_gets_the_message(world: World) -> None:
+    world.configure(to=f"{ALICE} & {CAROL}")
+    world.call("1")
+    world.call("2", to=f"{BOB}&{ALICE}&{ALICE}")
+    world.run()
+    assert Counter(world.server.pairs()) == Counter([("1", ALICE), ("1", CAROL), ("2", BOB), ("2", ALICE)])
+
+
+@pytest.mark.parametrize("error_type", ["cancel", "auth", "modify", "continue", "?"])
+def test_a_message_that_can_never_be_delivered_is_in_failed_with_the_reason(world: World, error_type: str) -> None:
+    world.server.bounces[ALICE] = (error_type, "item-not-found: no\nsuch user")
+    call = world.call()
+    world.run(HOUR)
+    assert (world.waiting(), world.sent()) == ([], [])
+    assert world.failed() == [("1", ALICE, "item-not-found: no such user")]
+    assert world.log() == [f"{call.id} {ALICE} failed: item-not-found: no such user"]
+    assert len(world.server.taken) == 1
+
+
+def test_a_message_that_can_be_delivered_later_is_sent_again_with_the_same_id(world: World) -> None:
+    world.server.bounces[ALICE] = WAIT
+    world.call()
+    world.at(5, world.server.bounces.clear)
+    world.run(MINUTE)
+    assert (world.waiting(), world.sent()) == ([], [("1", ALICE)])
+    assert len({stanza.id for stanza in world.server.taken}) == 1
+
+
+def test_a_message_is_tried_again_after_as_long_as_it_has_waited_from_1_to_60_seconds_and_given_up(
+    world: World,
 ) -> None:
-    monkeypatch.setattr(box.server, "trouble", unreachable())
-    confirm = PlayedSession.confirm
+    world.configure(more="give_up_after = 200")
+    world.server.bounces[ALICE] = WAIT
+    world.call()
+    world.run(HOUR)
+    assert world.server.times() == [0, 1, 2, 4, 8, 16, 32, 64, 124, 184, 244]
+    assert world.failed() == [("1", ALICE, "given up after 244 s: resource-constraint")]
 
-    def confirm_a_few(session: PlayedSession) -> None:
-        box.server.trouble_at = "confirm" if len(session.unconfirmed) > 2 else "never"
-        confirm(session)
 
-    monkeypatch.setattr(PlayedSession, "confirm", confirm_a_few)
-    box.server.trouble_at = "never"
-    for number in range(30):
-        box.queue(str(number))
-    attempts = 0
-    while box.waiting():
-        box.attempt()
-        attempts += 1
-        assert attempts < 30
+def test_one_recipients_failure_does_not_affect_another(world: World) -> None:
+    world.server.bounces = {ALICE: CANCEL, BOB: WAIT}
+    world.call("1", to=f"{ALICE}&{BOB}&{CAROL}")
+    world.call("2", to=CAROL)
+    world.at(10, world.server.bounces.clear)
+    world.run(MINUTE)
+    assert {pair: count for pair, count in Counter(world.server.pairs()).items() if count > 1} == {
+        ("1", BOB): 6  # at 0, 1, 2, 4, 8 and 16 s
+    }
+    assert set(world.sent()) == {("1", BOB), ("1", CAROL), ("2", CAROL)}
+    assert world.failed() == [("1", ALICE, "item-not-found")]
+    assert sum("failed" in line for line in world.log()) == 1
+
+
+def test_a_new_call_is_sent_while_an_older_message_is_put_off(world: World) -> None:
+    world.configure(to=f"{ALICE} & {BOB}")
+    world.server.bounces[BOB] = WAIT
+    world.call("1", age=100)  # so BOB's message is tried again in 60 s only
+    world.at(10, lambda: world.call("2", to=ALICE))
+    world.run(20)
+    assert Counter(world.server.told()) == {ALICE: 2, BOB: 1}
+    assert world.server.times()[-1] == 10
+
+
+@pytest.mark.parametrize("others", ["", f"&{BOB}"])
+def test_a_recipient_that_is_no_address_fails_and_the_others_get_the_message(world: World, others: str) -> None:
+    world.call("1", to=f"Alice Example{others}")
+    world.run()
+    assert world.server.told() == ([BOB] if others else [])
+    ((number, recipient, reason),) = world.failed()
+    assert (number, recipient) == ("1", "Alice Example") and "is not a JID" in reason
+    assert world.waiting() == []
+
+
+def test_empty_recipients_mean_the_configured_ones(world: World) -> None:
+    """`${A}&${B}` in the dialplan is `&` when both are empty."""
+    world.call("1", to="&")
+    world.run()
+    assert world.server.told() == [ALICE]
+
+
+def test_a_late_message_says_so(world: World) -> None:
+    world.call("1", age=120)
+    world.run()
+    (stanza,) = world.server.taken
+    assert re.fullmatch(r"1 \(\d\d:\d\d, 2 minutes ago\)", stanza.body)
+    assert stanza.children["delay"].tag == "{urn:xmpp:delay}delay"
+
+
+def test_a_message_is_late_only_after_the_configured_time(world: World) -> None:
+    world.configure(more="late_after = 60")
+    world.call("1", age=59)
+    world.call("2", age=61)
+    world.run()
+    late = {stanza.body[0]: (" ago)" in stanza.body, "delay" in stanza.children) for stanza in world.server.taken}
+    assert late == {"1": (False, False), "2": (True, True)}
+
+
+@pytest.mark.parametrize("jump", [-HOUR, HOUR])
+def test_a_clock_that_is_set_makes_no_message_late_and_gives_none_up(world: World, jump: float) -> None:
+    world.configure(more="give_up_after = 600")
+    breaks(world.server, unreachable())
+    world.call("1")
+    waited = world.call("2", age=120)
+    world.clock_is_off_by = jump
+    world.at(5, lambda: breaks(world.server, None))
+    world.run(MINUTE)
+    then = time.strftime("%H:%M", time.localtime(START + jump - 120))  # as the clock has it now
+    assert set(world.server.texts()) == {"1", f"2 ({then}, 2 minutes ago)"}
+    assert world.failed() == [] and waited.age() < 600
+
+
+def test_a_call_that_came_while_no_sender_was_up_is_tried_however_old_it_is(world: World) -> None:
+    world.call("1", age=30 * DAY)
+    world.run()
+    assert [caller(text) for text in world.server.texts()] == ["1"]
+    assert world.failed() == []
+
+
+# Windows: messages that share a confirmation
+
+
+def test_all_messages_are_sent_when_there_are_more_than_one_window_takes(world: World) -> None:
+    world.server.bounces[BOB] = CANCEL
+    for number in range(60):
+        world.call(str(number), to=f"{ALICE}&{BOB}")
+    world.run()
+    assert Counter(world.server.told()) == {ALICE: 60, BOB: 60}
+    assert (world.waiting(), len(world.sent())) == ([], 60)
+    assert Counter(failed[1:] for failed in world.failed()) == {(BOB, "item-not-found"): 60}
 
 
 @pytest.mark.parametrize(
     ("seconds", "expected"), [(0.0, [10, 20, 40, 50, 50]), (4.0, [10, 10, 10]), (6.0, [10, 5, 2, 1, 1])]
 )
-def test_as_many_go_together_as_are_confirmed_in_good_time(
-    box: Box, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: list[int]
+def test_a_window_has_as_many_messages_as_the_server_confirms_in_good_time(
+    world: World, seconds: float, expected: list[int]
 ) -> None:
-    clock = Clock()
-    monkeypatch.setattr(delivery, "time", clock)
-    confirm, together = PlayedSession.confirm, []
+    def confirms_late() -> None:
+        world.now += seconds
+        if len(world.server.windows) == len(expected):
+            seen.extend(world.server.windows)
+            world.kill()
 
-    def confirm_late(session: PlayedSession) -> None:
-        together.append(len(session.unconfirmed))
-        clock.now += seconds
-        confirm(session)
-
-    monkeypatch.setattr(PlayedSession, "confirm", confirm_late)
-    for number in range(200):
-        box.queue(str(number))
-    monkeypatch.setattr(loop, "BATCH", 200)
-    box.attempt()
-    assert together[: len(expected)] == expected
-    assert len(box.server.taken) == 200
+    seen: list[int] = []
+    for number in range(sum(expected)):
+        world.call(str(number))
+    world.server.confirming = confirms_late
+    world.run(HOUR)
+    assert seen == expected
 
 
-def test_each_recipient_is_told(box: Box) -> None:
-    box.configure(to=f"{ALICE} & {CAROL}")
-    box.queue("1")
-    box.queue("2", to=f"{BOB}&{ALICE}")
-    box.attempt()
-    assert list(zip(box.server.texts(), box.server.told())) == [("1", ALICE), ("1", CAROL), ("2", BOB), ("2", ALICE)]
+def test_a_server_that_confirms_only_two_in_time_gets_all_messages_in_smaller_windows(world: World) -> None:
+    def confirms_two() -> None:
+        breaks(world.server, unreachable() if world.server.windows[-1] > 2 else None, "confirm")
+
+    world.server.confirming = confirms_two
+    for number in range(12):
+        world.call(str(number))
+    world.run(5 * MINUTE)
+    assert Counter(map(caller, world.server.texts())) == dict.fromkeys(map(str, range(12)), 1)
 
 
-@pytest.mark.parametrize("kind", ["cancel", "auth", "modify", "continue", "?"])
-def test_a_pop_that_never_can_be_delivered_has_failed_with_the_reason(box: Box, kind: str) -> None:
-    box.server.bounces[ALICE] = (kind, "item-not-found: no\nsuch user")
-    call = box.queue("1")
-    box.attempt()
-    assert box.waiting() == []
-    assert box.failed(call) == {ALICE: "item-not-found: no such user"}
-    assert box.log() == [f"{call.id} {ALICE} failed: item-not-found: no such user"]
+def test_messages_of_a_window_that_was_confirmed_are_not_sent_again_after_an_error(world: World) -> None:
+    def fails_once() -> None:
+        breaks(world.server, unreachable() if len(world.server.windows) == 2 else None, "confirm")
+
+    world.server.confirming = fails_once
+    for number in range(15):
+        world.call(str(number))
+    world.run(MINUTE)
+    assert world.server.texts() == [str(number) for number in range(15)]
+    assert world.server.windows[:2] == [10, 5]
 
 
-def test_a_pop_that_can_be_delivered_later_waits_for_that(box: Box) -> None:
-    box.server.bounces[ALICE] = ("wait", "resource-constraint")
-    call = box.queue("1")
-    box.attempt()
-    assert box.waiting() == ["1"]
-    assert box.sender.next_attempt > 0
-    del box.server.bounces[ALICE]
-    box.attempt()
-    assert box.waiting() == []
-    assert [stanza.getID() for stanza in box.server.taken] == [stanza_id(call, ALICE)] * 2  # a repeat can be recognised
+def test_a_window_whose_confirmation_is_lost_is_sent_again_with_the_same_ids(world: World) -> None:
+    breaks(world.server, unreachable(), "confirmation")
+    world.call("1")
+    world.call("2")
+    world.at(0.5, lambda: breaks(world.server, None))
+    world.run(MINUTE)
+    ids = [stanza.id for stanza in world.server.taken]
+    assert len(ids) == 4 and ids[:2] == ids[2:]
 
 
-def test_one_recipients_failure_is_no_others(box: Box) -> None:
-    box.server.bounces = {ALICE: ("cancel", "item-not-found"), BOB: ("wait", "resource-constraint")}
-    call = box.queue("1", to=f"{ALICE}&{BOB}&{CAROL}")
-    other = box.queue("2", to=CAROL)
-    box.attempt()
-    assert box.waiting() == ["1"]
-    assert f"{other.id} {CAROL} delivered" in box.log()
-    del box.server.bounces[BOB], box.server.taken[:]
-    box.attempt()
-    assert box.server.told() == [BOB]  # and nobody a second time
-    assert box.failed(call) == {ALICE: "item-not-found"}
-    assert box.log().count(f"{call.id} {ALICE} failed: item-not-found") == 1
-    assert box.log().count(f"{call.id} {CAROL} delivered") == 1
+def test_an_error_stanza_before_a_lost_confirmation_counts(world: World) -> None:
+    world.server.bounces[BOB] = CANCEL
+    breaks(world.server, unreachable(), "confirmation")
+    world.call("1", to=BOB)
+    world.run(MINUTE)
+    assert world.failed() == [("1", BOB, "item-not-found")]
+    assert len(world.server.taken) == 1
 
 
-def test_a_recipient_that_is_no_address_has_failed_and_the_others_are_told(box: Box) -> None:
-    call = box.queue("1", to=f"Alice Example&{BOB}")
-    box.attempt()
-    assert box.server.told() == [BOB]
-    assert list(box.failed(call)) == ["Alice Example"]
-    assert "is not a JID" in box.failed(call)["Alice Example"]
+# Fresh calls go first
 
 
-def test_a_call_whose_recipients_are_all_no_addresses_has_failed(box: Box) -> None:
-    call = box.queue("1", to="Alice Example")
-    box.attempt()
-    assert (box.waiting(), box.server.taken) == ([], [])
-    assert list(box.failed(call)) == ["Alice Example"]
+def test_a_new_call_is_among_the_next_50_messages_when_1000_late_calls_wait(world: World) -> None:
+    def comes_in_the_third_window() -> None:
+        if len(world.server.windows) == 3:
+            world.call("new")
+        elif len(world.server.windows) == 7:
+            world.kill()
+
+    for number in range(500):  # of these the sender before has made messages, and could not send them
+        world.call(str(number), age=2000 - number)
+    breaks(world.server, unreachable())
+    world.run(5)
+    breaks(world.server, None)
+    for number in range(500, 1000):
+        world.call(str(number), age=2000 - number)
+    assert len(world.files("queue")) == len(world.files("new")) == 500
+    world.server.confirming = comes_in_the_third_window
+    world.run(MINUTE)
+    assert world.server.texts().index("new") - sum(world.server.windows[:3]) < 50
+    late = [int(caller(text)) for text in world.server.texts() if text != "new"]
+    assert len(late) > 150 and late == sorted(late)
 
 
-def test_recipients_that_are_empty_lose_no_pop(box: Box) -> None:
-    """`${A}&${B}` in the dialplan is `&` when both are empty."""
-    box.queue("1", to="&")
-    box.attempt()
-    assert box.server.told() == [ALICE]
-
-
-def test_a_late_pop_says_so(box: Box) -> None:
-    box.outbox.put(Call(id="1", time=Call().time - 120, number="1"))
-    box.attempt()
-    (stanza,) = box.server.taken
-    assert re.fullmatch(r"1 \(\d\d:\d\d, 2 minutes ago\)", stanza.getBody())
-    assert stanza.getTag("delay", namespace="urn:xmpp:delay")
-
-
-def test_a_pop_is_late_only_after_the_configured_time(box: Box) -> None:
-    box.configure(more="late_after = 60")
-    box.queue("1", age=59)
-    box.queue("2", age=61)
-    box.attempt()
-    assert [" ago)" in text for text in box.server.texts()] == [False, True]
-    assert [bool(stanza.getTag("delay")) for stanza in box.server.taken] == [False, True]
-
-
-@pytest.mark.parametrize("jump", [-3600, 3600])
-def test_a_clock_that_is_set_makes_no_pop_late_and_gives_none_up(
-    box: Box, monkeypatch: pytest.MonkeyPatch, jump: int
-) -> None:
-    box.configure(more="give_up_after = 600")
-    box.queue("1")
-    waited = box.queue("2", age=120)
-    was = time.time
-    monkeypatch.setattr(time, "time", lambda: was() + jump)
-    box.server.trouble = unreachable()
-    box.attempt()
-    assert box.waiting() == ["1", "2"]
-    box.server.trouble = None
-    box.attempt()
-    then = time.strftime("%H:%M", time.localtime(time.time() - waited.age()))  # as the clock has it now
-    assert box.server.texts() == ["1", f"2 ({then}, 2 minutes ago)"]
-
-
-@pytest.mark.parametrize("name", ["0.json", "0" * 255], ids=len)
-def test_what_is_no_call_stops_no_call(box: Box, name: str) -> None:
-    Path(box.outbox.path, "new", name).write_text('{"id": ')
-    call = box.queue("1")
-    box.attempt()
-    assert box.outbox.waiting() == []
-    assert box.server.texts() == ["1"]
-    assert len(box.log()) == 2
-    assert f"{call.id} {ALICE} delivered" in box.log()
-
-
-def test_a_call_that_somebody_took_away_is_passed_over(box: Box) -> None:
-    gone = box.queue("1")
-    box.queue("2")
-    names = box.outbox.waiting()
-    box.outbox.remove(gone)
-    box.sender._attempt(names)
-    assert box.server.texts() == ["2"]
-
-
-# SessionError
+# The session fails
 
 
 @pytest.mark.parametrize("step", ["sign-in", "send", "confirm"])
-def test_trouble_keeps_all_calls_and_the_next_attempt_begins_a_session(box: Box, step: str) -> None:
-    box.server.trouble, box.server.trouble_at = unreachable(), step
-    box.queue("1")
-    box.queue("2")
-    box.attempt()
-    assert box.waiting() == ["1", "2"]
-    assert not any(session.is_open for session in box.server.sessions)
-    assert box.log() == [f"not sent yet, 2 waiting: {unreachable()}"]
-    box.server.trouble = None
-    box.attempt()
-    assert box.waiting() == []
-    assert box.server.texts() == ["1", "2"]
+def test_a_session_error_keeps_all_messages_for_the_next_session(world: World, step: str) -> None:
+    breaks(world.server, unreachable(), step)
+    world.call("1")
+    world.call("2")
+    world.at(1.5, lambda: breaks(world.server, None))
+    world.run(1.2)
+    assert world.server.taken == [] and len(world.server.sign_ins) == 2
+    assert world.waiting() == [("1", ALICE), ("2", ALICE)]
+    assert world.problems() == [f"not sent yet, 2 waiting: {unreachable()}"]
+    world.run(MINUTE)
+    assert world.server.texts() == ["1", "2"]
 
 
-def test_trouble_with_a_session_that_was_kept_loses_nothing(box: Box) -> None:
-    box.queue("1")
-    box.attempt()
-    box.server.trouble, box.server.trouble_at = unreachable(), "send"
-    box.queue("2")
-    box.attempt()
-    assert box.waiting() == ["2"]
-    box.server.trouble = None
-    box.attempt()
-    assert box.server.texts() == ["1", "2"]
-    assert len(box.server.sessions) == 2
+def test_a_session_that_was_kept_and_fails_is_followed_by_a_new_one(world: World) -> None:
+    world.call("1")
+    world.at(10, lambda: breaks(world.server, unreachable(), "send"))
+    world.at(10, lambda: world.call("2"))
+    world.at(10.5, lambda: breaks(world.server, None))
+    world.run(MINUTE)
+    assert world.server.texts() == ["1", "2"]
+    assert world.server.sign_ins == [0, 11]
 
 
-def test_a_trouble_is_logged_once_until_it_is_another_or_over(box: Box) -> None:
-    box.queue("1")
-    for trouble in (unreachable(), unreachable(), unreachable("TLS"), None, unreachable("TLS")):
-        box.server.trouble = trouble
-        box.attempt()
-        if trouble is None:
-            box.sender.delivery.close()
-            box.queue("2")
-    steps = [line.split(": ")[1] if line.startswith("not sent") else line.split()[2] for line in box.log()]
-    assert steps == ["connection", "TLS", "delivered", "TLS"]
+def test_a_session_that_ends_between_calls_is_no_problem(world: World) -> None:
+    world.call("1")
+    world.at(10, lambda: breaks(world.server, unreachable(), "process"))
+    world.at(10, lambda: world.server.sends_receipt("", ""))
+    world.at(11, lambda: breaks(world.server, None))
+    world.at(20, lambda: world.call("2"))
+    world.run(MINUTE)
+    assert world.server.pairs() == [("1", ALICE), ("2", ALICE)]
+    assert world.server.sign_ins == [0, 20]
+    assert world.problems() == [f"session ended: {unreachable()}"]
 
 
-class Clock(SimpleNamespace):
-    """Stands in for the module `time`: the seconds since the epoch go on, the others stand still."""
+def test_a_session_that_is_found_dead_gets_no_message(world: World) -> None:
+    """The machine was suspended, or nobody has listened for long."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
+    def call_comes() -> None:
+        breaks(world.server, unreachable(), "keep-alive")
+        world.server.signing_in = lambda: breaks(world.server, None)
+        world.call("2")
 
-    def monotonic(self) -> float:
-        return self.now
-
-    def time(self) -> float:
-        return Call().time
-
-
-def test_the_pause_between_attempts_grows_to_a_minute_and_begins_anew_after_success(
-    box: Box, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop, "time", Clock())
-    monkeypatch.setattr(random, "uniform", lambda least, most: 1.0)
-    box.server.trouble = unreachable()
-    box.queue("1")
-    pauses = []
-    for _ in range(9):
-        box.attempt()
-        pauses.append(box.sender.next_attempt - 1000.0)
-    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-    box.server.trouble = None
-    box.attempt()
-    box.server.trouble = unreachable()
-    box.sender.delivery.close()
-    box.queue("2")
-    box.attempt()
-    assert box.sender.next_attempt == 1001.0
+    world.call("1")
+    world.at(10, call_comes)
+    world.run(20)
+    assert world.server.texts() == ["1", "2"] and world.server.windows == [1, 1]
+    assert world.server.sign_ins == [0, 10]
+    assert world.problems() == [f"session ended: {unreachable()}"]
 
 
-def test_pauses_differ_from_box_to_box(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that comes back isn't met by all of them at once."""
-    monkeypatch.setattr(loop, "time", Clock())
-    box.server.trouble = unreachable()
-    box.queue("1")
-    pauses = set()
-    for _ in range(5):
-        box.sender.pause = 10.0
-        box.attempt()
-        pauses.add(box.sender.next_attempt - 1000.0)
-    assert len(pauses) > 1
-    assert all(8 <= pause <= 12 for pause in pauses)
+def test_a_session_begins_once_where_the_server_has_redirected_the_one_before(world: World) -> None:
+    def redirects() -> None:
+        assert world.server.session
+        world.server.session.elsewhere = "other.example.org:5222"
+        breaks(world.server, unreachable(), "process")
+        world.server.sends_receipt("", "")
+
+    world.call("1")
+    world.at(10, redirects)
+    world.at(20, lambda: breaks(world.server, unreachable()))
+    world.at(20, lambda: world.call("2"))
+    world.run(22)
+    assert world.server.redirections == ["", "other.example.org:5222", ""]
 
 
-def test_the_doorbell_ends_the_pause(box: Box) -> None:
-    box.server.trouble = unreachable()
-    box.queue("1")
-    box.attempt()
-    ring(box.outbox.path)
-    box.sender._wait(60)
-    # but no more than one attempt a second: a caller must not make us an attacker of the server
-    assert box.sender.next_attempt <= box.sender.last_attempt + loop.FIRST_PAUSE
-    assert box.sender.pause == loop.FIRST_PAUSE
-    box.sender.next_attempt = box.sender.last_attempt + 30
-    ring(box.outbox.path)
-    box.sender._wait(60)
-    assert box.sender.next_attempt == box.sender.last_attempt + loop.FIRST_PAUSE
-    assert not select.select([box.bell], [], [], 0)[0]
+# Pauses of the session
 
 
-def test_a_new_call_is_sent_while_a_refused_one_waits_and_repeats_nothing(box: Box) -> None:
-    box.configure(to=f"{ALICE} & {BOB}")
-    box.server.bounces[BOB] = ("wait", "resource-constraint")
-    for number in ("1", "2", "3"):
-        box.queue(number)
-        box.sender._attempt(box.sender._due(box.outbox.waiting(), box.sender.last_attempt))
-    assert box.server.told() == [ALICE, BOB] * 3
-    assert box.sender._due(box.outbox.waiting(), box.sender.last_attempt) == []
-    assert len(box.sender._due(box.outbox.waiting(), box.sender.next_attempt)) == 3
+def test_the_pause_after_a_connection_error_doubles_from_1_to_60_seconds(world: World) -> None:
+    breaks(world.server, unreachable())
+    world.call("1")
+    world.run(250)
+    assert world.server.sign_ins == [0, 1, 3, 7, 15, 31, 63, 123, 183, 243]
 
 
-def test_what_can_be_neither_read_nor_moved_holds_up_nothing(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(box.outbox.path, "new", ".bad").touch()
-
-    def refuse(name: str, reason: str) -> None:
-        raise PermissionError(1, "Operation not permitted", name)
-
-    monkeypatch.setattr(box.outbox, "reject", refuse)
-    box.queue("1")
-    box.attempt()
-    assert box.server.told() == [ALICE]
-    assert box.sender._due(box.outbox.waiting(), box.sender.last_attempt) == []  # and it is not tried in a circle
-    assert any("Operation not permitted" in line for line in box.log())
+def test_the_pause_begins_anew_after_a_message_was_confirmed(world: World) -> None:
+    breaks(world.server, unreachable())
+    world.call("1")
+    world.at(10, lambda: breaks(world.server, None))  # the attempt at 15 s succeeds
+    world.at(20, lambda: breaks(world.server, unreachable(), "send"))
+    world.at(20, lambda: world.call("2"))
+    world.at(20.5, lambda: breaks(world.server, unreachable()))
+    world.run(24)
+    assert world.server.sign_ins == [0, 1, 3, 7, 15, 21, 23]
 
 
-def test_a_connection_that_is_lost_between_calls_is_no_trouble(box: Box) -> None:
-    box.queue("1")
-    box.attempt()
-    (session,) = box.server.sessions
-    box.server.trouble, box.server.trouble_at = unreachable(), "process"
-    os.write(session.writes, b"\0")
-    box.sender._wait(60)
-    assert not session.is_open
-    box.queue("2")
-    box.attempt()
-    assert box.server.texts() == ["1", "2"]
-    assert len(box.server.sessions) == 2
-    assert not any("not sent" in line for line in box.log())
+@pytest.mark.parametrize("step", ["send", "confirm"])
+def test_the_pause_also_grows_when_the_server_signs_us_in_but_takes_no_message(world: World, step: str) -> None:
+    breaks(world.server, unreachable(), step)
+    world.call("1")
+    world.run(130)
+    assert world.server.sign_ins == [0, 1, 3, 7, 15, 31, 63, 123]
 
 
-def test_calls_that_are_too_old_are_given_up_with_the_reason_even_if_the_server_is_down(box: Box) -> None:
-    box.configure(to=f"{ALICE} & {BOB}", more="give_up_after = 3600")
-    box.server.trouble = unreachable()
-    box.queue("1")
-    box.attempt()
-    old = Call(id="0", time=Call().time - 7200, number="0", delivered=[BOB])
-    box.outbox.put(old)
-    box.attempt()
-    assert box.waiting() == ["1"]
-    ((recipient, reason),) = box.failed(old).items()
-    assert recipient == ALICE
-    assert re.fullmatch(f"given up after 720[0-9] s: {re.escape(str(unreachable()))}", reason)
+def test_pauses_vary_by_a_fifth(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the boxes of a server that comes back don't all return in the same moment."""
+    monkeypatch.setattr(random, "uniform", random.Random(1).uniform)
+    breaks(world.server, unreachable())
+    world.call("1")
+    world.run(HOUR)
+    times = world.server.sign_ins
+    pauses = [after - before for before, after in zip(times[6:], times[7:])]  # those of a minute
+    assert len(pauses) > 40 and all(48 <= pause <= 72 for pause in pauses)
+    assert max(pauses) - min(pauses) > 12
 
 
-def test_a_call_that_is_never_accepted_is_given_up_as_well(box: Box) -> None:
-    box.server.bounces[ALICE] = ("wait", "resource-constraint")
-    old = Call(id="0", time=Call().time - 90000, number="0")
-    box.outbox.put(old)
-    box.attempt()
-    assert box.waiting() == []
-    assert box.failed(old)[ALICE].endswith(f"{ALICE}: resource-constraint")
+def test_pauses_of_messages_vary_by_a_fifth(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", random.Random(1).uniform)
+    world.server.bounces[ALICE] = WAIT
+    world.call("1", age=HOUR)
+    world.run(HOUR)
+    times = world.server.times()
+    pauses = [after - before for before, after in zip(times, times[1:])]
+    assert len(pauses) > 40 and all(48 <= pause <= 72 for pause in pauses)
+    assert max(pauses) - min(pauses) > 12
 
 
-def test_a_call_that_no_sender_was_up_for_is_tried_however_old_it_is(box: Box) -> None:
-    box.outbox.put(Call(id="0", time=1.0, number="0"))
-    box.attempt()
-    assert len(box.server.taken) == 1
-    assert box.waiting() == []
+def test_a_new_call_shortens_the_pause_after_a_connection_error(world: World) -> None:
+    breaks(world.server, unreachable())
+    world.call("1")
+    world.at(40, lambda: world.call("2"))  # the next attempt would be at 63 s
+    world.run(41)
+    assert world.server.sign_ins == [0, 1, 3, 7, 15, 31, 40]
 
 
-def test_a_full_disk_keeps_the_call_and_repeats_nothing(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(call: Call) -> None:
-        raise OSError(28, "No space left on device")
+def test_new_calls_make_at_most_one_attempt_a_second(world: World) -> None:
+    breaks(world.server, unreachable())
+    calls_every(world, 0.1, 20)
+    world.run(20)
+    assert len(world.server.sign_ins) >= 19
+    assert all(after - before >= 1 for before, after in zip(world.server.sign_ins, world.server.sign_ins[1:]))
 
-    box.server.bounces[BOB] = ("wait", "resource-constraint")
-    box.queue("1", to=f"{ALICE}&{BOB}")
-    with monkeypatch.context() as patched:
-        patched.setattr(box.outbox, "put", full)
-        box.attempt()
-    assert box.waiting() == ["1"]
-    assert "No space left on device" in box.log()[-1]
-    box.attempt()
-    assert box.server.told() == [ALICE, BOB, BOB]  # what can't be written down is known all the same
+
+def test_a_server_that_ends_each_session_gets_at_most_one_sign_in_a_second(world: World) -> None:
+    def ends_it() -> None:
+        breaks(world.server, unreachable(), "process")
+        world.server.sends_receipt("", "")
+
+    world.server.signing_in = lambda: breaks(world.server, None)
+    world.server.confirming = ends_it
+    calls_every(world, 0.1, 20)
+    world.run(30)
+    assert len(world.sent()) == 200
+    assert all(after - before >= 1 for before, after in zip(world.server.sign_ins, world.server.sign_ins[1:]))
+
+
+def test_a_refused_sign_in_is_tried_once_a_minute_and_then_more_rarely_whatever_calls_come(world: World) -> None:
+    breaks(world.server, refused_password())
+    calls_every(world, 1, 15 * MINUTE)
+    world.run(HOUR)
+    assert world.server.sign_ins == [0, 60, 180, 420, 900, 1500, 2100, 2700, 3300]
+    assert world.problems() == [f"not sent yet, 1 waiting: {refused_password()}"]
+    assert len(world.files("queue")) == 900
+
+
+def test_a_refused_sign_in_pauses_for_no_less_than_a_minute(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", random.Random(1).uniform)
+    for run in range(5):
+        breaks(world.server, refused_password())
+        world.call(str(run))
+        world.run(100)
+    pauses = [after - before for before, after in zip(world.server.sign_ins[::2], world.server.sign_ins[1::2])]
+    assert len(pauses) == 5 and min(pauses) >= 60
+
+
+@pytest.mark.parametrize("meaning", [FLUSH, RETRY])
+def test_flush_and_retry_end_the_pause_after_a_refused_sign_in(world: World, meaning: bytes) -> None:
+    breaks(world.server, refused_password())
+    world.call("1")
+    world.at(100, lambda: world.ring(meaning))
+    world.at(110, lambda: breaks(world.server, None))
+    world.at(111, lambda: world.ring(meaning))
+    world.run(120)
+    assert world.server.sign_ins == [0, 60, 100, 111]
+    assert world.sent() == [("1", ALICE)]
+
+
+def test_a_changed_configuration_ends_the_pause_after_a_refused_sign_in(world: World) -> None:
+    breaks(world.server, refused_password())
+    world.call("1")
+    world.at(302, lambda: world.configure(to=BOB))
+    world.run(320)
+    assert world.server.sign_ins[:3] == [0, 60, 180] and len(world.server.sign_ins) == 4
+    assert 302 <= world.server.sign_ins[3] <= 307
+
+
+def test_flush_makes_all_messages_due_at_once(world: World) -> None:
+    world.server.bounces[ALICE] = WAIT
+    world.call("1", age=HOUR)
+    world.call("2", age=HOUR)
+    rung: list[float] = []
+    world.at(10, lambda: rung.append(uptime()))
+    world.at(10, lambda: world.ring(FLUSH))
+    world.run(20)
+    assert world.server.times() == [0, 0, 10, 10]
+    assert state.read(world.outbox.path)["tried"] >= rung[0]  # which the command waits for
+
+
+# The log
+
+
+def test_the_same_problem_is_logged_once_until_it_is_over(world: World) -> None:
+    breaks(world.server, unreachable())
+    calls_every(world, 10, 50)
+    world.at(60, lambda: breaks(world.server, unreachable("TLS")))
+    world.at(200, lambda: breaks(world.server, None))
+    world.at(300, lambda: breaks(world.server, unreachable("TLS"), "send"))
+    world.at(300, lambda: world.call("5"))
+    world.run(400)
+    assert world.problems() == [
+        f"not sent yet, 1 waiting: {unreachable()}",
+        f"not sent yet, 5 waiting: {unreachable('TLS')}",
+        f"not sent yet, 1 waiting: {unreachable('TLS')}",
+    ]
 
 
 # The configuration
 
 
-def test_a_change_is_picked_up_with_a_new_session(box: Box) -> None:
-    box.queue("1")
-    box.attempt()
-    box.configure(to=f"{BOB} & {CAROL}", more=f"[xmpp]\nserver = [::1]:5222\n[log]\nfile = {box.folder}/another.log")
-    box.queue("2")
-    box.attempt()
-    assert box.server.told() == [ALICE, BOB, CAROL]
-    assert [session.is_open for session in box.server.sessions] == [False, True]
-    assert [options.server for options, _ in box.server.sign_ins] == [(), (("::1", 5222),)]
-    assert len(box.log()) == 1
-    assert len((box.folder / "another.log").read_text().splitlines()) == 2
+def test_a_changed_configuration_is_used_with_a_new_session(world: World) -> None:
+    def changes() -> None:
+        text = (world.folder / "screen_pop.conf").read_text()
+        text = text.replace("[pop]", "server = [::1]:5222\n[pop]").replace(ALICE, BOB)
+        world.write_configuration(f"{text}[log]\nfile = {world.folder}/another.log\n")
+
+    world.call("1")
+    world.at(10, changes)
+    world.at(20, lambda: world.call("2"))
+    world.run(MINUTE)
+    assert world.server.told() == [ALICE, BOB]
+    assert [options.server for options in world.server.options] == [(), (("::1", 5222),)]
+    assert len(world.log()) == 1
+    assert len((world.folder / "another.log").read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize("spoil", ["missing", "mistyped"])
-def test_calls_wait_for_a_configuration_that_can_be_used(box: Box, spoil: str) -> None:
-    box.queue("1")
-    box.attempt()
-    if spoil == "missing":
-        (box.folder / "screen_pop.conf").unlink()
-    else:
-        box.configure(to="nobody at all")
-    box.queue("2")
-    box.attempt()
-    assert box.waiting() == ["2"]
-    assert f"not sent yet, 1 waiting: {box.folder}/screen_pop.conf:" in box.log()[-1]
-    box.configure(to=BOB)
-    box.attempt()
-    assert box.server.told() == [ALICE, BOB]
+@pytest.mark.parametrize("broken", [None, "[pop]\nto = nobody at all\n"], ids=["missing", "wrong"])
+def test_calls_wait_for_a_usable_configuration_which_is_read_within_5_seconds(world: World, broken: str | None) -> None:
+    def breaks_it() -> None:
+        if broken is None:
+            (world.folder / "screen_pop.conf").unlink()
+        else:
+            world.write_configuration(broken)
+        world.call("2")
+
+    world.call("1")
+    world.at(20, breaks_it)
+    world.at(40, lambda: world.call("3"))
+    world.at(93, lambda: world.configure(to=BOB))
+    world.run(90)
+    assert world.server.sign_ins == [0] and world.waiting() == [("2", ""), ("3", "")]
+    (problem,) = world.problems()
+    assert problem.startswith(f"not sent yet, 1 waiting: {world.folder}/screen_pop.conf:")
+    world.run(30)
+    assert world.server.told() == [ALICE, BOB, BOB]
+    assert 93 <= world.server.sign_ins[1] <= 98
 
 
-# What comes back later
+@pytest.mark.parametrize("meaning", [FLUSH, RETRY])
+def test_a_wrong_configuration_never_signs_in(world: World, meaning: bytes) -> None:
+    (world.folder / "screen_pop.conf").unlink()
+    calls_every(world, 1, MINUTE)
+    world.at(30, lambda: world.ring(meaning))
+    world.run(HOUR)
+    assert world.server.sign_ins == []
+    assert len(world.problems()) == 1
 
 
-def test_a_pop_that_comes_back_late_has_failed_after_all(box: Box) -> None:
-    call = box.queue("1")
-    box.attempt()
-    (session,) = box.server.sessions
-    session.on_error(stanza_id(call, ALICE), ALICE, "cancel", "remote-server-not-found")
-    assert box.failed(call) == {ALICE: "remote-server-not-found"}
-    assert box.log() == [f"{call.id} {ALICE} delivered", f"{call.id} {ALICE} failed: remote-server-not-found"]
+# Messages that are too old, and spools that are too full
 
 
-def test_a_pop_comes_back_once(box: Box) -> None:
-    call = box.queue("1")
-    box.attempt()
-    for _ in range(2):
-        box.server.sessions[0].on_error(stanza_id(call, ALICE), ALICE, "cancel", "remote-server-not-found")
-    assert len(box.log()) == 2
+def test_messages_that_are_too_old_are_given_up_with_the_reason_while_the_server_is_down(world: World) -> None:
+    world.configure(more="give_up_after = 3600")
+    breaks(world.server, unreachable())
+    world.call("1")
+    world.call("0", age=2 * HOUR)
+    world.run()
+    assert world.waiting() == [("1", ALICE)]
+    assert world.failed() == [("0", ALICE, f"given up after 7200 s: {unreachable()}")]
 
 
-def test_what_comes_back_late_to_be_tried_again_is_tried_after_a_pause(box: Box) -> None:
-    call = box.queue("1")
-    box.attempt()
-    box.server.sessions[0].on_error(stanza_id(call, ALICE), "example.org", "wait", "remote-server-timeout")
-    box.sender._put_off_returned()
-    assert box.waiting() == ["1"]
-    assert box.sender._due(box.outbox.waiting(), box.sender.last_attempt) == []
-    box.sender._attempt(box.sender._due(box.outbox.waiting(), box.sender.next_attempt))
-    assert box.server.told() == [ALICE, ALICE] and box.waiting() == []
+def test_without_a_configuration_calls_are_given_up_after_a_day(world: World) -> None:
+    (world.folder / "screen_pop.conf").unlink()
+    world.call("1", age=DAY - 100)
+    world.call("2", age=DAY + 100)
+    world.run()
+    assert world.waiting() == [("1", "")]
+    ((number, recipient, reason),) = world.failed()
+    assert (number, recipient) == ("2", "") and reason.startswith("given up after 86500 s: ")
 
 
-def test_a_domain_that_gives_everything_back_is_tried_ever_more_rarely_and_given_up(
-    box: Box, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(random, "uniform", lambda least, most: 1.0)
-    monkeypatch.setattr(loop, "time", clock := Clock())
-    box.configure(more="give_up_after = 100")
-    call = box.queue("1")
-    pauses: list[int] = []
-    while box.waiting():
-        box.attempt()
-        box.server.sessions[0].on_error(stanza_id(call, ALICE), "example.org", "wait", "remote-server-timeout")
-        box.sender._put_off_returned()
-        pause = box.sender.next_attempt - clock.now
-        pauses.append(round(pause))
-        for known in box.sender.delivery.calls.values():
-            known.uptime -= pause
-    assert pauses == [1, 1, 2, 4, 8, 16, 32, 60, 60]
-    assert box.failed(call)[ALICE].endswith(f"s: {ALICE}: remote-server-timeout")
-    assert "not sent yet, 1 waiting: alice@example.org: remote-server-timeout" in box.log()
+def test_a_call_that_was_given_up_without_a_configuration_is_sent_by_retry(world: World) -> None:
+    (world.folder / "screen_pop.conf").unlink()
+    world.call("2", age=DAY + 100)
+    world.run()
+    world.configure(to=BOB)
+    world.at(world.now + 5, lambda: world.ring(RETRY))
+    world.run(10)
+    assert world.server.told() == [BOB]
+    assert world.failed() == []
 
 
-@pytest.mark.parametrize("kind", ["wait", "cancel"])
-def test_what_comes_back_while_the_rest_of_its_call_is_under_way_is_not_lost(
-    box: Box, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    box.server.bounces[ALICE] = ("wait", "resource-constraint")
-    call = box.queue("1", to=f"{ALICE}&{CAROL}")
-    box.attempt()
-    box.server.bounces.clear()
-    confirm = PlayedSession.confirm
-
-    def come_back_first(session: PlayedSession) -> None:
-        session.on_error(stanza_id(call, CAROL), CAROL, kind, "came back")
-        confirm(session)
-
-    monkeypatch.setattr(PlayedSession, "confirm", come_back_first)
-    box.attempt()
-    monkeypatch.setattr(PlayedSession, "confirm", confirm)
-    if kind == "cancel":
-        assert box.failed(call) == {CAROL: "came back"}
-    else:
-        assert box.waiting() == ["1"]
-        box.sender._put_off_returned()
-        box.attempt()
-        assert box.server.told() == [ALICE, CAROL, ALICE, CAROL]
-    assert box.waiting() == []
+def test_beyond_the_limit_the_oldest_go_to_failed_and_the_oldest_of_those_are_removed(world: World) -> None:
+    world.configure(more="[spool]\ncalls = 3")
+    breaks(world.server, unreachable())
+    calls = [world.call(str(number)) for number in range(8)]
+    world.run()
+    assert world.waiting() == [("5", ALICE), ("6", ALICE), ("7", ALICE)]
+    assert world.failed() == [(number, ALICE, f"the spool is full: {unreachable()}") for number in "234"]
+    removed = [
+        line.partition("~")[0] for line in world.log() if line.endswith("is removed from failed/, which is full")
+    ]
+    assert removed == [call.id for call in calls[:2]]
 
 
-def test_what_comes_back_of_a_call_that_was_put_back_is_known_of_that(box: Box) -> None:
-    box.server.bounces[ALICE] = ("cancel", "item-not-found")
-    call = box.queue("1", to=f"{ALICE}&{CAROL}")
-    box.attempt()
-    assert box.outbox.retry() == 1
-    box.server.bounces[ALICE] = ("wait", "resource-constraint")
-    box.attempt()
-    box.server.sessions[0].on_error(stanza_id(call, CAROL), CAROL, "cancel", "gone")
-    box.server.bounces.clear()
-    box.attempt()
-    assert box.failed(call) == {CAROL: "gone"}
+def test_failed_messages_stay_within_the_limit_while_all_else_is_well(world: World) -> None:
+    world.configure(to=BOB, more="[spool]\ncalls = 3")
+    world.server.bounces[BOB] = CANCEL
+    for number in range(5):
+        world.call(str(number))
+    world.run()
+    assert [number for number, _, _ in world.failed()] == ["2", "3", "4"]
 
 
-def test_all_that_come_back_late_have_their_reasons(box: Box) -> None:
-    call = box.queue("1", to=f"{ALICE}&{BOB}&{CAROL}")
-    box.attempt()
-    for recipient in (ALICE, CAROL):
-        box.server.sessions[0].on_error(stanza_id(call, recipient), recipient, "cancel", f"no {recipient}")
-    assert box.failed(call) == {ALICE: f"no {ALICE}", CAROL: f"no {CAROL}"}
-    assert [line for line in box.log() if "failed" in line] == [
-        f"{call.id} {recipient} failed: no {recipient}" for recipient in (ALICE, CAROL)
+def test_more_calls_than_the_limit_are_sent_when_they_can_be(world: World) -> None:
+    world.configure(more="[spool]\ncalls = 3")
+    for number in range(8):
+        world.call(str(number))
+    world.run()
+    assert len(world.server.taken) == 8
+
+
+def test_the_limits_hold_without_a_configuration(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SpoolOptions.options()["calls"], "default", 2)
+    (world.folder / "screen_pop.conf").unlink()
+    for number in range(6):
+        world.call(str(number))
+    world.run()
+    assert world.waiting() == [("4", ""), ("5", "")]
+    assert [number for number, _, _ in world.failed()] == ["2", "3"]
+    assert all(reason.startswith("the spool is full: ") for _, _, reason in world.failed())
+
+
+# sent/, and messages that come back after their confirmation
+
+
+def test_sent_messages_are_kept_for_the_configured_time(world: World) -> None:
+    world.configure(more="remember = 3600")
+    for seconds in (0, 1800, 4000):
+        world.at(seconds, lambda number=str(seconds): world.call(number))  # type: ignore[misc]
+    world.call("late", age=2 * HOUR)
+    world.run(4010)
+    assert world.sent() == [("1800", ALICE), ("4000", ALICE)]
+
+
+def test_a_late_message_is_kept_as_long_from_when_it_was_sent(world: World) -> None:
+    world.configure(more="remember = 3600")
+    world.call("1", age=2 * HOUR)
+    world.at(10, lambda: world.server.sends_error(world.server.taken[0].id, ALICE, *CANCEL))
+    world.run(MINUTE)
+    assert world.failed() == [("1", ALICE, "item-not-found")]
+
+
+def test_sent_messages_stay_within_the_limit(world: World) -> None:
+    world.configure(more="[spool]\ncalls = 3")
+    for number in range(5):
+        world.call(str(number))
+    world.run()
+    assert world.sent() == [("2", ALICE), ("3", ALICE), ("4", ALICE)]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_message_that_comes_back_for_good_fails_after_all(world: World, restart: bool) -> None:
+    first = world.call("1")
+    if restart:
+        world.run(5)
+    world.at(10, lambda: world.call("2"))
+    for seconds in (20, 30):  # only the first error counts
+        world.at(seconds, lambda: world.server.sends_error(world.server.taken[0].id, ALICE, *CANCEL))
+    world.run(MINUTE)
+    assert world.failed() == [("1", ALICE, "item-not-found")] and world.sent() == [("2", ALICE)]
+    assert [line for line in world.log() if first.id in line] == [
+        f"{first.id} {ALICE} delivered",
+        f"{first.id} {ALICE} failed: item-not-found",
     ]
 
 
-def test_one_that_comes_back_late_takes_nothing_from_another_that_still_waits(box: Box) -> None:
-    box.server.bounces[BOB] = ("wait", "resource-constraint")
-    call = box.queue("1", to=f"{CAROL}&{BOB}")
-    box.attempt()
-    assert box.waiting() == ["1"]
-    box.server.sessions[0].on_error(stanza_id(call, CAROL), CAROL, "cancel", "remote-server-not-found")
-    assert box.waiting() == ["1"]
-    box.server.bounces.clear()
-    box.attempt()
-    assert box.server.told() == [CAROL, BOB, BOB]
-    assert box.failed(call) == {CAROL: "remote-server-not-found"}
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_message_that_comes_back_to_be_tried_again_is_sent_after_a_pause(world: World, restart: bool) -> None:
+    first = world.call("1")
+    if restart:
+        world.run(5)
+    world.at(10, lambda: world.call("2"))
+    world.at(20, lambda: world.server.sends_error(world.server.taken[0].id, "example.org", *WAIT))
+    world.run(25)
+    assert world.waiting() == [("1", ALICE)]
+    world.run(MINUTE)
+    assert [caller(text) for text in world.server.texts()] == ["1", "2", "1"]
+    assert world.waiting() == [] and len(world.sent()) == 2
+    assert f"{first.id} {ALICE} came back: resource-constraint" in world.log()
+
+
+def test_a_domain_that_returns_each_message_late_is_tried_ever_more_rarely_until_it_is_given_up(world: World) -> None:
+    world.configure(more="give_up_after = 100")
+    world.server.late_bounces[ALICE] = ("wait", "remote-server-timeout")
+    world.call("1")
+    world.run(HOUR)
+    assert world.server.times() == [0, 1, 2, 4, 8, 16, 32, 64, 124]
+    assert world.failed() == [("1", ALICE, "given up after 124 s: remote-server-timeout")]
+    assert f"not sent yet, 1 waiting: {ALICE}: remote-server-timeout" in world.problems()
+
+
+@pytest.mark.parametrize("error", [WAIT, CANCEL], ids=lambda error: error[0])
+def test_a_message_that_comes_back_while_others_of_its_call_are_in_flight_is_not_lost(
+    world: World, error: tuple[str, str]
+) -> None:
+    def comes_back() -> None:
+        assert world.server.session
+        if len(world.server.windows) == 2:
+            (late,) = (stanza for stanza in world.server.taken if stanza.to == CAROL)
+            world.server.session.on_error(late.id, CAROL, *error)
+
+    world.server.bounces[ALICE] = WAIT
+    world.server.confirming = comes_back
+    world.call("1", to=f"{ALICE}&{CAROL}")
+    world.at(0.5, world.server.bounces.clear)
+    world.run(10)
+    if error == CANCEL:
+        assert world.failed() == [("1", CAROL, "item-not-found")]
+        assert Counter(world.server.told()) == {ALICE: 2, CAROL: 1}
+    else:
+        assert Counter(world.server.told()) == {ALICE: 2, CAROL: 2}
+        assert Counter(world.sent()) == {("1", ALICE): 1, ("1", CAROL): 1}
+    assert world.waiting() == []
+
+
+def test_all_messages_of_a_call_that_come_back_have_their_reasons(world: World) -> None:
+    def come_back() -> None:
+        for stanza in world.server.taken:
+            if stanza.to != BOB:
+                world.server.sends_error(stanza.id, stanza.to, "cancel", f"no {stanza.to}")
+
+    world.call("1", to=f"{ALICE}&{BOB}&{CAROL}")
+    world.at(10, come_back)
+    world.run(20)
+    assert Counter(world.failed()) == {("1", ALICE, f"no {ALICE}"): 1, ("1", CAROL, f"no {CAROL}"): 1}
+    assert world.sent() == [("1", BOB)]
+
+
+def test_a_message_that_comes_back_takes_nothing_from_another_of_its_call_that_waits(world: World) -> None:
+    def comes_back() -> None:
+        (late,) = (stanza for stanza in world.server.taken if stanza.to == CAROL)
+        world.server.sends_error(late.id, CAROL, *CANCEL)
+
+    world.server.bounces[BOB] = WAIT
+    world.call("1", age=HOUR, to=f"{CAROL}&{BOB}")
+    world.at(10, comes_back)
+    world.at(20, world.server.bounces.clear)
+    world.run(2 * MINUTE)
+    assert Counter(world.server.told()) == {CAROL: 1, BOB: 2}
+    assert world.failed() == [("1", CAROL, "item-not-found")] and world.sent() == [("1", BOB)]
 
 
 @pytest.mark.parametrize(
@@ -784,379 +786,409 @@ def test_one_that_comes_back_late_takes_nothing_from_another_that_still_waits(bo
         ("no address", False, False),
     ],
 )
-def test_only_the_recipient_and_the_servers_say_what_became_of_a_pop(
-    box: Box, sender_jid: str, error: bool, receipt: bool
+def test_only_the_recipient_and_the_servers_are_believed_about_a_message(
+    world: World, sender_jid: str, error: bool, receipt: bool
 ) -> None:
-    call = box.queue("1", to=CAROL, receipt=True)
-    answers = Replies(box.outbox, call)
-    box.attempt()
-    (session,) = box.server.sessions
-    answers.read()
-    session.on_receipt(stanza_id(call, CAROL), sender_jid)
-    box.outbox.tell(call, status="that is all")
-    assert answers.read()[:-1] == ([{"receipt": sender_jid}] if receipt else [])
-    session.on_error(stanza_id(call, CAROL), sender_jid, "cancel", "gone")
-    assert bool(box.outbox.failed(call)) == error
-    answers.close()
+    _, replies = world.call_that_is_waited_for(to=CAROL, receipt=True)
+    world.at(10, lambda: world.server.sends_receipt(world.server.taken[0].id, sender_jid))
+    world.at(20, lambda: world.server.sends_error(world.server.taken[0].id, sender_jid, *CANCEL))
+    world.run(MINUTE)
+    assert [reply for reply in replies.read() if "receipt" in reply] == ([{"receipt": sender_jid}] if receipt else [])
+    assert bool(world.failed()) == error
 
 
-def test_an_answer_to_what_was_never_sent_is_nobodys(box: Box) -> None:
-    call = box.queue("1")
-    box.attempt()
-    (session,) = box.server.sessions
-    session.on_error("another", ALICE, "cancel", "forged")
-    session.on_receipt("another", ALICE)
-    assert not box.outbox.failed(call)
+@pytest.mark.parametrize("stanza_id", ["another", "../sent/1-00000000", f"{'1' * 300}-00000000", ""])
+def test_an_error_or_receipt_for_what_was_never_sent_is_ignored(world: World, stanza_id: str) -> None:
+    world.call("1")
+    world.at(10, lambda: world.server.sends_error(stanza_id, ALICE, *CANCEL))
+    world.at(20, lambda: world.server.sends_receipt(stanza_id, ALICE))
+    world.run(MINUTE)
+    assert world.failed() == [] and world.sent() == [("1", ALICE)]
+    assert len(world.server.sign_ins) == 1
 
 
-def test_what_is_remembered_of_old_pops_has_an_end(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "REMEMBERED", 3)
-    calls = []
-    for number in range(5):
-        calls.append(box.queue(str(number)))
-        box.attempt()
-    for call in calls:
-        box.server.sessions[0].on_error(stanza_id(call, ALICE), ALICE, "cancel", "late")
-    assert [bool(box.outbox.failed(call)) for call in calls] == [False, False, True, True, True]
+# RETRY
 
 
-def test_a_batch_is_remembered_whole_until_it_is_confirmed(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "REMEMBERED", 3)
-    box.server.bounces[ALICE] = ("cancel", "item-not-found")
-    calls = [box.queue(str(number)) for number in range(10)]
-    box.attempt()
-    assert all(box.failed(call) for call in calls)
+def test_retry_while_calls_come_loses_nothing_and_sends_nothing_twice(world: World) -> None:
+    world.configure(to=f"{ALICE}&{BOB}")
+    world.server.bounces[BOB] = CANCEL
+    calls_every(world, 0.1, 10)
+    for seconds in (2.0, 4.0, 6.0, 8.0):
+        world.at(seconds, lambda: world.ring(RETRY))
+    world.at(5.05, world.server.bounces.clear)
+
+    def rings_in_the_middle_of_a_window() -> None:
+        if len(world.server.windows) == 30:
+            world.ring(RETRY)
+
+    world.server.confirming = rings_in_the_middle_of_a_window
+    world.run(20)
+    everybody = Counter((str(number), to) for number in range(100) for to in (ALICE, BOB))
+    assert Counter(world.sent()) == everybody
+    assert (world.waiting(), world.failed(), world.files("tmp")) == ([], [], [])
+    got = Counter(world.server.pairs())
+    assert set(got) == set(everybody)
+    assert all(count == 1 for (_, to), count in got.items() if to == ALICE)
+    accepted = Counter(stanza.id for stanza in world.server.taken if stanza.to == BOB and stanza.at > 5.05)
+    assert len(accepted) == 100 and set(accepted.values()) == {1}
 
 
-# What is told to whoever waits
+# SIGTERM
 
 
-def statuses(box: Box, **known: Any) -> list[dict[str, Any]]:
-    """The answers that somebody gets who waits for a call, after one attempt."""
-    call = box.queue("1", **known)
-    answers = Replies(box.outbox, call)
-    box.attempt()
-    told = answers.read()
-    answers.close()
-    return told
+def test_sigterm_finishes_the_window_in_flight_and_leaves_within_10_seconds(world: World) -> None:
+    world.server.confirming = world.sigterm
+    for number in range(25):
+        world.call(str(number))
+    assert world.run(HOUR)
+    assert world.now < 1 and world.server.session is None
+    assert len(world.sent()) == len(world.server.taken) == 10 and len(world.waiting()) == 15
+    assert world.alarms and max(world.alarms) < 10
+    world.server.confirming = lambda: None
+    world.run()
+    assert Counter(world.server.texts()) == Counter(map(str, range(25)))
 
 
-def test_whoever_waits_is_told_of_delivery(box: Box) -> None:
-    assert statuses(box) == [{"status": "DELIVERED"}]
+def test_sigterm_while_a_window_fails_keeps_its_messages_for_the_next_sender(world: World) -> None:
+    breaks(world.server, unreachable(), "confirm")
+    world.server.confirming = world.sigterm
+    world.call("1")
+    assert world.run(HOUR)
+    assert world.now < 1 and world.waiting() == [("1", ALICE)]
 
 
-def test_whoever_waits_is_told_of_failure(box: Box) -> None:
-    box.server.bounces[ALICE] = ("cancel", "item-not-found")
-    assert statuses(box) == [{"status": "FAILED", "reason": f"{ALICE}: item-not-found"}]
+def test_sigterm_leaves_at_once_when_nothing_is_in_flight(world: World) -> None:
+    world.call("1")
+    world.at(100, world.sigterm)
+    assert world.run(HOUR)
+    assert round(world.now) == 100
+    assert world.server.session is None and world.alarms == []
 
 
-def test_delivered_to_one_is_delivered_with_the_reasons_of_the_others(box: Box) -> None:
-    box.server.bounces[ALICE] = ("cancel", "item-not-found")
-    told = statuses(box, to=f"{ALICE}&{BOB}")
-    assert told == [{"status": "DELIVERED", "reason": f"{ALICE}: item-not-found"}]
+@pytest.mark.parametrize("error", [unreachable(), refused_password()], ids=lambda error: error.step)
+def test_sigterm_leaves_at_once_during_a_pause(world: World, error: SessionError) -> None:
+    breaks(world.server, error)
+    world.call("1")
+    world.at(100, world.sigterm)
+    assert world.run(HOUR)
+    assert round(world.now) == 100 and world.waiting() == [("1", ALICE)]
 
 
-def test_whoever_waits_is_told_why_it_isnt_delivered_yet(box: Box) -> None:
-    box.server.bounces[ALICE] = ("wait", "resource-constraint")
-    assert statuses(box) == [{"status": "QUEUED", "reason": f"{ALICE}: resource-constraint"}]
+def test_sigterm_leaves_at_once_during_a_sign_in(world: World) -> None:
+    world.server.signing_in = world.sigterm
+    world.call("1")
+    assert world.run(HOUR)
+    assert world.now < 1 and len(world.waiting()) == 1
 
 
-def test_whoever_waits_is_told_of_trouble(box: Box) -> None:
-    box.server.trouble = unreachable()
-    assert statuses(box) == [{"status": "QUEUED", "reason": str(unreachable())}]
+def test_state_says_that_no_session_is_left_after_sigterm(world: World) -> None:
+    world.call("1")
+    world.at(10, world.sigterm)
+    world.run(MINUTE)
+    assert state.read(world.outbox.path)["session"] is None
 
 
-def test_whoever_tests_is_told_of_each_step(box: Box) -> None:
-    told = statuses(box, receipt=True)
-    assert [answer.get("step") for answer in told] == ["sender", "sign-in", "message", None]
-    assert box.server.taken[0].getTag("request", namespace="urn:xmpp:receipts")
+# What version 0.1 has left
 
 
-# The whole of it
+def _released(world: World, folder: str, number: str, **outcomes: Any) -> str:
+    """A call as version 0.1 wrote it: with what had become of it. Returns its id."""
+    call_id = f"{START:017.6f}-{number:0>12}"
+    record = {"id": call_id, "time": START, "boot": BOOT, "uptime": 1000.0, "event": "ringing", "number": number}
+    Path(world.outbox.path, folder, f"{call_id}.json").write_text(json.dumps({**record, **outcomes}))
+    return call_id
 
 
-def test_it_sends_what_waits_and_leaves_after_its_time(box: Box) -> None:
-    box.queue("1")
-    box.queue("2")
-    box.sender.run()
-    assert box.server.texts() == ["1", "2"]
-    assert not box.server.sessions[0].is_open
-    box.bell.reopen()  # it had been closed
+def test_calls_that_waited_in_the_format_of_version_0_1_are_sent(world: World) -> None:
+    world.configure(to=f"{ALICE}&{BOB}")
+    _released(world, "new", "1")
+    _released(world, "new", "2", delivered=[ALICE])
+    _released(world, "new", "3", to=f"{ALICE}&{BOB}&{CAROL}", delivered=[ALICE], failed={CAROL: "item-not-found"})
+    world.run()
+    assert Counter(world.server.pairs()) == Counter([("1", ALICE), ("1", BOB), ("2", BOB), ("3", BOB)])
+    assert world.failed() == [("3", CAROL, "item-not-found")]
+    assert world.waiting() == []
 
 
-def test_a_call_that_comes_while_it_leaves_is_sent(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    close = box.bell.close
-    numbers = iter("12")
-
-    def close_late() -> None:
-        number = next(numbers, None)
-        if number:
-            box.queue(number)
-        close()
-
-    monkeypatch.setattr(box.bell, "close", close_late)
-    box.queue("0")
-    box.sender.run()
-    assert box.server.texts() == ["0", "1", "2"]
+# A full disk, no file descriptors, and files that are gone or foreign
 
 
-def test_it_stays_as_long_as_a_call_waits(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-
-    def wait(seconds: float) -> None:
-        waits.append(seconds)
-        box.sender.next_attempt = 0.0
-        if len(waits) == 3:
-            box.server.trouble = None
-
-    monkeypatch.setattr(box.sender, "_wait", wait)
-    box.server.trouble = unreachable()
-    box.queue("1")
-    box.sender.run()
-    assert len(waits) == 3
-    assert box.server.texts() == ["1"]
+def test_on_a_full_disk_a_message_that_fails_is_moved_and_the_log_has_the_reason(world: World) -> None:
+    world.server.bounces[ALICE] = WAIT
+    call = world.call("1")
+    world.at(10, lambda: setattr(world, "disk_is_full", True))
+    world.at(10, lambda: world.server.bounces.update({ALICE: CANCEL}))
+    world.run(MINUTE)
+    assert [(number, recipient) for number, recipient, _ in world.failed()] == [("1", ALICE)]
+    assert f"{call.id} {ALICE} failed: item-not-found" in world.log()
+    assert world.waiting() == []
 
 
-def test_it_stays_for_the_configured_time_after_the_last_call(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock()
-    monkeypatch.setattr(loop, "time", clock)
-    waits: list[float] = []
+def out_of_descriptors() -> pytest.MonkeyPatch:
+    """Until `undo()`."""
 
-    def wait(seconds: float) -> None:
-        if not waits:
-            box.queue("2")
-        waits.append(seconds)
-        clock.now += 250.0
-
-    monkeypatch.setattr(box.sender, "_wait", wait)
-    (box.folder / "screen_pop.conf").write_text(
-        (box.folder / "screen_pop.conf").read_text().replace("linger = 0", "linger = 300")
-    )
-    box.queue("1")
-    box.sender.run()
-    assert waits == [300.0, 300.0, 50.0]
-    assert box.server.texts() == ["1", "2"]
-
-
-def test_it_leaves_when_the_outbox_has_another_sender(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    box.queue("1")
-    Path(box.outbox.path, "lock").unlink()
-    Path(box.outbox.path, "trigger").unlink()
-    other = taken(box.outbox)
-    box.sender.run()
-    box.attempt()
-    assert box.waiting() == ["1"] and box.server.taken == []
-    other.close()
-    os.close(other.lock)
-
-
-def test_it_leaves_when_the_outbox_is_gone(box: Box) -> None:
-    Path(box.outbox.path).rename(f"{box.outbox.path}-moved")
-    box.sender.run()
-    Path(f"{box.outbox.path}-moved").rename(box.outbox.path)
-
-
-def test_without_file_descriptors_it_stays_and_goes_on_when_there_are_some(
-    box: Box, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    waiting, waits = box.outbox.waiting, []
-
-    def too_many() -> list[str]:
+    def too_many(*_: object, **__: object) -> Any:
         raise OSError(24, "Too many open files")
 
-    def wait(seconds: float) -> None:
-        waits.append(seconds)
-        if len(waits) == 3:
-            monkeypatch.setattr(box.outbox, "waiting", waiting)
-
-    box.queue("1")
-    monkeypatch.setattr(box.outbox, "waiting", too_many)
-    monkeypatch.setattr(box.sender, "_wait", wait)
-    box.sender.run()
-    assert box.server.texts() == ["1"]
-    assert len(waits) == 3 and min(waits) >= loop.FIRST_PAUSE
-    assert box.log()[0] == "not sent yet, all waiting: [Errno 24] Too many open files"
+    limit = pytest.MonkeyPatch()
+    for name in ("open", "listdir", "scandir"):
+        limit.setattr(os, name, too_many)
+    return limit
 
 
-def test_what_killed_doors_have_left_is_tidied_up(box: Box) -> None:
-    left = Path(box.outbox.path, "tmp", "1.json")
-    left.write_text("{")
-    os.utime(left, (1.0, 1.0))
-    box.queue("1")
-    box.sender.run()
-    assert not left.exists()
-    box.bell.reopen()
+def test_without_file_descriptors_the_sender_stays_and_goes_on_when_there_are_some(world: World) -> None:
+    world.configure(linger=0)
+    world.call("1")
+    limit = out_of_descriptors()
+    world.at(20, limit.undo)
+    assert world.run(HOUR)
+    assert world.server.texts() == ["1"] and 20 <= world.server.taken[0].at <= 26
+    assert len(world.waits) < 50
+    assert world.problems() == ["not sent yet: [Errno 24] Too many open files"]
 
 
-def test_calls_that_were_left_in_memory_get_a_sender(box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    rung: list[str] = []
-    monkeypatch.setattr("screenpop.spool.outbox.MEMORY", str(tmp_path))
-    monkeypatch.setattr(trigger, "ring", rung.append)
-    spare = box.outbox.spare()
-    box.sender._tidy()
-    assert rung == []
-    spare.put(Call(number="1"))
-    box.begin()
-    box.sender._tidy()
-    assert rung == [spare.path]
+@pytest.mark.parametrize("folder", ["new", "queue"])
+@pytest.mark.parametrize("name", ["0.json", "0" * 255], ids=len)
+def test_a_foreign_file_is_moved_to_failed_and_stops_no_call(world: World, folder: str, name: str) -> None:
+    Path(world.outbox.path, folder, name).write_text('{"id": ')
+    call = world.call("1")
+    world.run()
+    assert world.server.texts() == ["1"] and world.waiting() == []
+    moved, reason = world.files("failed")
+    assert moved.startswith(name[:200]) and reason == f"{moved}.reason"
+    assert len(world.log()) == 2 and f"{call.id} {ALICE} delivered" in world.log()
 
 
-def test_beyond_its_limit_the_oldest_of_the_outbox_go_to_failed_and_the_oldest_of_those_are_removed(box: Box) -> None:
-    box.configure(more="[outbox]\ncalls = 3")
-    box.server.trouble = unreachable()
-    calls = [box.queue(str(number)) for number in range(8)]
-    box.attempt()
-    assert box.waiting() == ["5", "6", "7"]
-    assert [name for name, _ in box.outbox.all_failed()] == [f"{call.id}.json" for call in calls[2:5]]
-    assert box.failed(calls[4]) == {ALICE: f"the outbox is full: {unreachable()}"}
-    assert [line for line in box.log() if "removed" in line] == [
-        f"{call.id}.json is removed from failed/, which is full" for call in calls[:2]
-    ]
+def test_a_message_that_the_administrator_removes_is_not_sent(world: World) -> None:
+    world.configure(linger=10)
+    world.server.bounces[ALICE] = WAIT
+    world.call("1", age=HOUR)
+    world.call("2", to=BOB)
+    world.at(10, lambda: os.unlink(Path(world.outbox.path, "queue", world.files("queue")[0])))
+    assert world.run(2 * MINUTE)
+    assert Counter(world.server.told()) == {ALICE: 1, BOB: 1}
+    assert world.failed() == []
 
 
-def test_what_has_failed_stays_within_the_limit_even_if_all_else_is_well(box: Box) -> None:
-    box.configure(to=BOB, more="[outbox]\ncalls = 3")
-    box.server.bounces[BOB] = ("cancel", "item-not-found")
-    calls = [box.queue(str(number)) for number in range(5)]
-    box.sender.run()
-    assert [name for name, _ in box.outbox.all_failed()] == [f"{call.id}.json" for call in calls[2:]]
-    box.bell.reopen()
-
-
-def test_more_calls_than_the_limit_are_sent_when_they_can_be(box: Box) -> None:
-    box.configure(more="[outbox]\ncalls = 3")
-    for number in range(8):
-        box.queue(str(number))
-    box.attempt()
-    assert len(box.server.taken) == 8
-
-
-def test_the_limit_holds_without_a_configuration(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SpoolOptions, "calls", 1)
-    (box.folder / "screen_pop.conf").unlink()
-    calls = [box.queue("1"), box.queue("2", to=BOB), box.queue("3")]
-    box.attempt()
-    assert box.waiting() == ["3"]
-    ((recipient, reason),) = box.outbox.read(f"{calls[1].id}.json", "failed").failed.items()
-    assert recipient == BOB and reason.startswith("the outbox is full: ")
-
-
-def test_a_flush_tries_all_at_once_whatever_the_pause(box: Box) -> None:
-    box.server.bounces[ALICE] = ("wait", "resource-constraint")
-    box.queue("1")
-    box.attempt()
-    assert box.sender._due(box.outbox.waiting(), box.sender.last_attempt) == []
-    ring(box.outbox.path, FLUSH)
-    box.sender._wait(60)
-    assert len(box.sender._due(box.outbox.waiting(), box.sender.last_attempt)) == 1
-
-
-def test_a_session_that_is_dead_is_not_used(box: Box) -> None:
-    box.queue("1")
-    box.attempt()
-    box.server.trouble, box.server.trouble_at = unreachable(), "keep_alive"
-    box.queue("2")
-    box.sender.run()
-    assert box.server.texts() == ["1", "2"]
-    assert [session.is_open for session in box.server.sessions] == [False, False]
-    assert f"session ended: {unreachable()}" in box.log()
-    box.bell.reopen()
-
-
-def test_a_session_begins_where_the_one_before_was_sent_to_and_if_that_fails_where_it_always_does(
-    box: Box, monkeypatch: pytest.MonkeyPatch
+def test_a_call_that_is_removed_while_others_are_taken_in_stops_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    box.queue("1")
-    box.attempt()
-    monkeypatch.setattr(PlayedSession, "elsewhere", "other.example.org:5222")
-    box.sender.delivery.close()
-    box.server.trouble = unreachable()
-    box.queue("2")
-    for _ in range(2):
-        box.attempt()
-    assert box.server.went == ["", "other.example.org:5222", ""]
+    def listdir_and_one_more(folder: str) -> list[str]:
+        monkeypatch.undo()
+        return [*os.listdir(folder), "0.json"]
+
+    world.call("1")
+    world.at(1, lambda: world.call("2"))
+    world.at(1, lambda: monkeypatch.setattr(os, "listdir", listdir_and_one_more))
+    world.run(10)
+    assert world.server.texts() == ["1", "2"] and world.failed() == []
 
 
-def test_it_says_how_it_is(box: Box) -> None:
-    box.sender._say()
-    said = box.outbox.said()
-    assert (said["pid"], said["session"], said["last"]) == (os.getpid(), None, [])
-    call = box.queue("1")
-    box.attempt()
-    box.sender._say()
-    said = box.outbox.said()
-    assert said["session"]["jid"] == PlayedSession.jid and said["session"]["host"] == PlayedSession.host
-    (last,) = said["last"]
-    assert (last["call"], last["recipient"], last["outcome"]) == (call.id, ALICE, "delivered")
-    box.begin()  # and the next one knows of the last deliveries
-    box.sender._say()
-    assert box.outbox.said()["last"] == [last]
+def test_folders_that_were_removed_are_made_again(world: World) -> None:
+    for folder in ("new", "queue", "sent", "failed"):
+        Path(world.outbox.path, folder).rmdir()
+    world.run(5)
+    world.server.bounces[BOB] = CANCEL
+    for folder in ("queue", "sent", "failed"):
+        Path(world.outbox.path, folder).rmdir()
+    world.call("1", to=f"{ALICE}&{BOB}")
+    world.run(5)
+    assert world.sent() == [("1", ALICE)] and world.failed() == [("1", BOB, "item-not-found")]
 
 
-def test_a_mistake_in_the_program_ends_no_sender(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    def mistake(session: PlayedSession, message: Any) -> None:
-        raise ZeroDivisionError("a mistake")
-
-    box.queue("1")
-    with monkeypatch.context() as patched:
-        patched.setattr(PlayedSession, "send", mistake)
-        box.attempt()
-    assert box.waiting() == ["1"]
-    assert box.log() == ["not sent yet, 1 waiting: ZeroDivisionError: a mistake"]
-    box.attempt()
-    assert box.waiting() == []
+def test_files_that_killed_doors_have_left_are_removed_after_an_hour(world: World) -> None:
+    for name, age in (("old", HOUR + 10), ("young", HOUR - 10)):
+        left = Path(world.outbox.path, "tmp", name)
+        left.write_text("{")
+        os.utime(left, (START - age, START - age))
+    world.call("1")
+    world.run()
+    assert world.files("tmp") == ["young"]
 
 
-def test_a_mistake_in_the_program_holds_up_none_but_the_call_that_it_is_made_with(
-    box: Box, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    said = message.text
+def test_calls_that_were_left_in_memory_get_a_sender(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("screenpop.spool.outbox.MEMORY", str(world.folder))
+    spare = world.outbox.spare()
+    world.call("1")
+    world.run()
+    assert spare.path not in world.started
+    spare.put(Call(number="2"))
+    world.call("3")
+    world.run()
+    assert world.started.count(spare.path) == 1
 
-    def mistake(call: Call, *others: Any) -> str:
-        return said(call, *others) if call.number != "2" else str(1 / 0)
 
-    monkeypatch.setattr(message, "text", mistake)
+# A bug in this program
+
+
+def test_a_bug_that_one_call_triggers_holds_up_no_other_call(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def has_a_bug(call: Call, *others: Any) -> str:
+        return text(call, *others) if call.number != "2" else str(1 / 0)
+
+    text = message.text
+    monkeypatch.setattr(message, "text", has_a_bug)
     for number in "1234":
-        box.queue(number)
-    box.attempt()
-    assert box.waiting() == ["2"]
-    assert set(box.server.texts()) == {"1", "3", "4"}
-    assert "not sent yet, 1 waiting: ZeroDivisionError: division by zero" in box.log()
+        world.call(number)
+    world.run(MINUTE)
+    assert world.server.texts() == ["1", "3", "4"] and world.waiting() == [("2", ALICE)]
+    assert world.problems() == [f"not sent yet, 4 waiting: {ALICE}: ZeroDivisionError: division by zero"]
 
 
-def test_without_a_configuration_calls_are_given_up_after_a_day(box: Box) -> None:
-    (box.folder / "screen_pop.conf").unlink()
-    box.queue("1", age=86300)
-    old = box.queue("2", age=86500)
-    box.attempt()
-    assert box.waiting() == ["1"]
-    ((_, reason),) = box.failed(old).items()
-    assert reason.startswith("given up after 8650")
+# What those learn who wait for a call
 
 
-def test_folders_that_were_removed_are_made_again(box: Box) -> None:
-    Path(box.outbox.path, "new").rmdir()
-    Path(box.outbox.path, "failed").rmdir()
-    box.sender.run()
-    box.bell.reopen()
-    call = box.queue("1", to="nobody at all")
-    Path(box.outbox.path, "failed").rmdir()
-    box.attempt()
-    assert box.waiting() == [] and box.failed(call)
+def replies_within(world: World, seconds: float, **known: Any) -> list[dict[str, Any]]:
+    _, replies = world.call_that_is_waited_for(**known)
+    world.run(seconds)
+    return replies.read()
 
 
-def test_it_tidies_up_once_an_hour(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
-    tidied: list[float] = []
-    clock = Clock()
-    monkeypatch.setattr(loop, "time", clock)
-    monkeypatch.setattr(box.outbox, "tidy", lambda: tidied.append(clock.now))
-    for _ in range(9):
-        box.sender._tidy()
-        clock.now += 1000
-    assert tidied == [1000.0, 5000.0, 9000.0]
+def test_a_delivery_is_reported(world: World) -> None:
+    assert replies_within(world, 1) == [{"status": "DELIVERED"}]
 
 
-def test_nothing_that_was_inherited_by_mistake_stays_open(box: Box) -> None:
+def test_a_failure_is_reported(world: World) -> None:
+    world.server.bounces[ALICE] = CANCEL
+    assert replies_within(world, 1) == [{"status": "FAILED", "reason": f"{ALICE}: item-not-found"}]
+
+
+def test_a_call_whose_recipients_are_all_no_addresses_is_reported_as_failed(world: World) -> None:
+    (reply,) = replies_within(world, 1, to="Alice Example")
+    assert reply["status"] == "FAILED" and reply["reason"].startswith("Alice Example: ")
+
+
+def test_a_delivery_to_one_is_reported_with_the_reasons_of_the_others(world: World) -> None:
+    world.server.bounces[ALICE] = CANCEL
+    replies = replies_within(world, 1, to=f"{ALICE}&{BOB}")
+    assert replies == [{"status": "DELIVERED", "reason": f"{ALICE}: item-not-found"}]
+
+
+def test_why_a_message_is_not_delivered_yet_is_reported(world: World) -> None:
+    world.server.bounces[ALICE] = WAIT
+    assert replies_within(world, 0.5) == [{"status": "QUEUED", "reason": f"{ALICE}: resource-constraint"}]
+
+
+def test_a_session_error_is_reported(world: World) -> None:
+    breaks(world.server, unreachable())
+    assert replies_within(world, 0.5) == [{"status": "QUEUED", "reason": str(unreachable())}]
+
+
+def test_a_wrong_configuration_is_reported(world: World) -> None:
+    world.write_configuration("[pop]\nto = nobody at all\n")
+    (reply,) = replies_within(world, 0.5)
+    assert reply["status"] == "QUEUED" and "screen_pop.conf" in reply["reason"]
+
+
+def test_each_step_is_reported_to_the_test_command(world: World) -> None:
+    replies = replies_within(world, 1, receipt=True)
+    assert [reply.get("step") for reply in replies] == ["sender", "sign-in", "message", None]
+    assert world.server.taken[0].children["request"].tag == "{urn:xmpp:receipts}request"
+
+
+# How long the sender stays
+
+
+def test_the_sender_leaves_when_no_call_has_come_for_the_configured_time(world: World) -> None:
+    world.configure(linger=300)
+    world.call("1")
+    world.at(250, lambda: world.call("2"))
+    assert world.run(HOUR)
+    assert world.server.texts() == ["1", "2"] and round(world.now) == 550
+    assert world.server.session is None
+
+
+def test_the_sender_stays_as_long_as_a_message_waits(world: World) -> None:
+    world.configure(linger=0)
+    breaks(world.server, unreachable())
+    world.call("1")
+    world.at(1000, lambda: breaks(world.server, None))
+    assert world.run(HOUR)
+    assert [caller(text) for text in world.server.texts()] == ["1"] and 1000 <= world.now <= 1060
+
+
+def test_a_call_that_comes_while_the_sender_leaves_is_sent(world: World) -> None:
+    numbers = iter("12")
+
+    def call_comes() -> None:
+        for number in [next(numbers, "")]:
+            if number:
+                world.outbox.put(Call(number=number))  # its door has not rung yet
+
+    world.configure(linger=0)
+    world.server.closing = call_comes
+    world.call("0")
+    assert world.run(HOUR)
+    assert world.server.texts() == ["0", "1", "2"] and world.now < 1
+
+
+def test_the_sender_leaves_when_the_spool_has_another_one(world: World) -> None:
+    others: list[Trigger] = []
+
+    def another_comes() -> None:
+        Path(world.outbox.path, "lock").unlink()
+        Path(world.outbox.path, "trigger").unlink()
+        other = Trigger.acquire(world.outbox.path)
+        assert other
+        others.append(other)
+        world.call("1")
+
+    world.at(10, another_comes)
+    assert world.run(HOUR)
+    assert world.now <= 15 and world.waiting() == [("1", "")] and world.server.sign_ins == []
+    for other in others:
+        other.close()
+        os.close(other.lock)
+
+
+def test_the_sender_leaves_when_the_spool_is_gone(world: World) -> None:
+    spool = Path(world.outbox.path)
+    world.call("1")
+    world.at(10, lambda: spool.rename(f"{spool}-moved"))
+    assert world.run(HOUR)
+    assert world.now <= 15 and world.server.session is None
+    assert not spool.exists()
+
+
+def test_the_sender_wakes_at_most_every_5_seconds_in_an_idle_hour(world: World) -> None:
+    world.configure(linger=2 * HOUR)
+    world.call("1")
+    world.run(HOUR)
+    assert len(world.waits) <= HOUR / 5 + 5
+
+
+@pytest.mark.parametrize("error", [unreachable(), refused_password()], ids=lambda error: error.step)
+def test_the_sender_wakes_at_most_every_5_seconds_and_for_its_attempts_while_a_message_waits(
+    world: World, error: SessionError
+) -> None:
+    breaks(world.server, error)
+    world.call("1")
+    world.run(HOUR)
+    assert len(world.waits) <= HOUR / 5 + len(world.server.sign_ins) + 5
+
+
+def test_the_sender_tells_its_state(world: World) -> None:
+    breaks(world.server, unreachable())
+    call = world.call("1")
+    world.run(0.5)
+    told = state.read(world.outbox.path)
+    assert (told["pid"], told["session"], told["last"]) == (os.getpid(), None, [])
+    assert told["problem"] == str(unreachable())
+    breaks(world.server, None)
+    world.run(5)
+    told = state.read(world.outbox.path)
+    assert told["session"] == {"jid": "pbx@example.org/box", "host": "xmpp.example.org:5222 (STARTTLS)", "since": START}
+    (last,) = told["last"]
+    assert (last["call"], last["recipient"], last["outcome"]) == (call.id, ALICE, "delivered")
+    assert told["problem"] == ""
+    world.run(5)  # the next sender also knows the last deliveries
+    assert state.read(world.outbox.path)["last"] == [last]
+
+
+# Its process
+
+
+def test_descriptors_that_were_inherited_by_mistake_are_closed() -> None:
     lost, kept = os.open(os.devnull, os.O_RDONLY), os.open(os.devnull, os.O_RDONLY)
     process.close_all_but({int(entry.name) for entry in Path("/proc/self/fd").iterdir()} - {lost})
     os.fstat(kept)

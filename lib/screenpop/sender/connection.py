@@ -6,7 +6,7 @@ import time
 
 from ..xmpp.options import XmppOptions
 from ..xmpp.session import OnError, OnReceipt, OnStep, Session
-from .backoff import SessionPause
+from .backoff import FIRST, SessionPause
 
 KEEP_ALIVE_INTERVAL = 60.0  # seconds, where there is no session to keep alive
 
@@ -15,6 +15,7 @@ class Connection:
     def __init__(self) -> None:
         self.session: Session | None = None
         self.pause = SessionPause()
+        self._signed_in = 0.0  # by time.monotonic()
         self._redirected_to = ""  # the host to which the server has sent us
 
     def may_send(self) -> bool:
@@ -28,13 +29,18 @@ class Connection:
         if self.session is None:
             redirected_to, self._redirected_to = self._redirected_to, ""  # once: there may be no server
             self.session = Session(options, resource, on_step, on_error, on_receipt, redirected_to)
-            self.pause.end()
+            self._signed_in = time.monotonic()
         return self.session
 
     def failed(self, refused: bool) -> None:
         """An attempt to begin a session, or to send over it, has failed."""
         self.close()
         self.pause.begin(time.monotonic(), refused)
+
+    def ended(self) -> None:
+        """The server has ended the session. There is at most one sign-in a second, even if it ends each at once."""
+        self.close()
+        self.pause.until = self._signed_in + FIRST
 
     def close(self) -> None:
         if self.session:

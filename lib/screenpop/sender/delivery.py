@@ -9,6 +9,7 @@ from ..pop import message as text
 from ..settings import Settings
 from ..spool.queue import Queue
 from ..spool.records import InvalidFile, Message
+from ..text import clean
 from ..xmpp import jid, stanza
 from ..xmpp.session import STEP_DEADLINE, Session
 from . import backoff
@@ -35,6 +36,7 @@ class Delivery:
                 session.send(xml)
             if stanzas:
                 session.confirm()
+                self.replies.step("message", "confirmed by the server")
             confirmed = True
             self.replies.step("message", "confirmed by the server")
             self.window.confirmed(time.monotonic() - began, STEP_DEADLINE)
@@ -82,7 +84,7 @@ class Delivery:
         message = self.in_flight.get(stanza_id) or self.queue.find_sent(stanza_id)
         if not message or not jid.may_bounce(sender, settings.xmpp.jid, message.to):
             return
-        result = of_error(error_type, reason)
+        result = of_error(error_type, clean(reason, limit=300))
         if stanza_id in self.in_flight:
             self._errors[stanza_id] = result
         else:

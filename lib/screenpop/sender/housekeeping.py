@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from ..log import Log
-from ..settings import Settings
+from ..pop.options import PopOptions
 from ..spool import records, trigger
+from ..spool.options import SpoolOptions
 from ..spool.outbox import Outbox
 from ..spool.queue import Queue
 
@@ -19,19 +20,18 @@ class Housekeeping:
         self.queue, self.log = queue, log
         self._due, self._settled = 0.0, 0
 
-    def tidy(self, settings: Settings, settled: int) -> None:
+    def tidy(self, pop: PopOptions, spool: SpoolOptions, settled: int) -> None:
         """From time to time. `settled`: how many messages have been sent or have failed since the sender's start."""
         if time.monotonic() < self._due and settled < self._settled + SETTLED:
             return
         self._due, self._settled = time.monotonic() + INTERVAL, settled
+        calls, size = spool.calls, spool.megabytes * 1024 * 1024
         try:
             self.queue.tidy()
-            self.queue.forget_sent_before(time.time() - settings.pop.remember)
-            for name in self.queue.oldest_beyond("sent", settings.spool.calls, settings.spool.megabytes * 1024 * 1024):
+            self.queue.forget_sent_before(time.time() - pop.remember)
+            for name in self.queue.oldest_beyond("sent", calls, size):
                 self.queue.forget("sent", name)
-            for name in self.queue.oldest_beyond(
-                "failed", settings.spool.calls, settings.spool.megabytes * 1024 * 1024
-            ):
+            for name in self.queue.oldest_beyond("failed", calls, size):
                 self.queue.forget("failed", name)
                 self.log.write(f"{name} is removed from failed/, which is full")
             spare = Outbox(self.queue.path).spare_path

@@ -13,7 +13,7 @@ from ..spool.queue import Queue
 from ..spool.records import NO_RECIPIENT, InvalidFile, Message
 from . import backoff
 from .backlog import Backlog
-from .replies import Replies
+from .replies import Replies, tell
 from .results import Results, never
 
 CALLS_AT_ONCE = 100  # calls that are taken in before the next window of messages is sent
@@ -82,6 +82,11 @@ class Intake:
             pass
         except OSError as error:
             self._delay(name, str(error))
+
+    def put_off(self, reason: str) -> None:
+        """Tell those who wait for a call that has not been taken in. Raises OSError."""
+        for name in self.waiting():
+            tell(f"{self.queue.path}/tmp/{records.call_id(name)}.replies", status="QUEUED", reason=reason)
 
     def give_up(self, reason: str, give_up_after: float, names: list[str] | None = None) -> None:
         """Calls that can't be taken in, and are too old to wait for that, go to failed/ without a recipient; so do

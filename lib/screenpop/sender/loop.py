@@ -136,6 +136,7 @@ class Sender:
             worked = self.intake.take_in(current.pop)
         except OSError as error:  # out of file descriptors
             self.log.problem(str(error))
+        self._keep_alive()  # a session that has died meanwhile gets no message
         late_before = time.time() - current.pop.late_after
         due = self.backlog.next(time.monotonic(), late_before, self.delivery.window.size)
         if due and self.connection.may_send():
@@ -144,7 +145,7 @@ class Sender:
         if self.queue.trouble:
             self.log.problem(self.queue.trouble)
         if worked:
-            self.housekeeping.tidy(current, self.results.count)
+            self.housekeeping.tidy(current.pop, current.spool, self.results.count)
             self._report()
         return worked
 
@@ -173,6 +174,7 @@ class Sender:
                 self.replies.receipt,
             )
             self.delivery.send(session, names, current)
+            self.connection.pause.end()
             if not self.backlog.has_postponed(time.monotonic()):
                 self.log.problem_is_over()
         except SessionError as error:
@@ -185,11 +187,12 @@ class Sender:
     def _nothing_can_be_sent(self, reason: str) -> None:
         """No message is to blame: all of them wait, except those that are too old or too many."""
         self.replies.put_off(reason)
-        give_up_after = (self.settings.pop if self.settings else PopOptions({})).give_up_after
-        limits = self.settings.spool if self.settings else SpoolOptions({})
-        calls, size = limits.calls, limits.megabytes * 1024 * 1024
+        pop = self.settings.pop if self.settings else PopOptions({})
+        spool = self.settings.spool if self.settings else SpoolOptions({})
+        give_up_after, calls, size = pop.give_up_after, spool.calls, spool.megabytes * 1024 * 1024
         try:
             self.log.problem(reason, waiting=len(self.backlog) + len(self.intake.waiting()))
+            self.intake.put_off(reason)
             oldest = f"{time.time() - give_up_after:017.6f}"
             for message in self.delivery.load([name for name in self.backlog.names() if name < oldest]):
                 if message.call.age() > give_up_after:
@@ -200,6 +203,7 @@ class Sender:
             self.intake.give_up(reason, give_up_after, self.queue.oldest_beyond("new", calls, size))
         except OSError as error:
             self.log.problem(str(error))
+        self.housekeeping.tidy(pop, spool, self.results.count)
 
     def _something_waits(self) -> bool:
         try:
@@ -242,7 +246,7 @@ class Sender:
 
     def _session_ended(self, error: SessionError) -> None:
         """Nothing was in flight. The next message begins a new session."""
-        self.connection.close()
+        self.connection.ended()
         self.log.write(f"session ended: {error}")
 
     def _leave(self) -> bool:

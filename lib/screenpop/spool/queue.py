@@ -10,6 +10,7 @@ A message moves from folder to folder by rename(2), so a kill at any instruction
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -72,11 +73,21 @@ class Queue:
         return self._unwritten.get(name) or read_message(f"{self.path}/queue/{name}")
 
     def sent(self, message: Message) -> None:
-        """The server has confirmed it. If a full disk kept it out of queue/, the call leaves new/ without that."""
-        if self._unwritten.pop(message.name, None):
-            self._do(message.call.id, lambda: self._write(f"sent/{message.name}", message.json()))
-        else:
-            self._do(message.call.id, lambda: self._move(message.name, "queue", "sent"))
+        """The server has confirmed it: from now on it is kept for `remember`. If a full disk kept it out of queue/, the
+        call leaves new/ without that.
+        """
+        now = time.time()
+        is_unwritten = self._unwritten.pop(message.name, None) is not None
+
+        def keep() -> None:
+            if is_unwritten:
+                self._write(f"sent/{message.name}", message.json())
+            else:
+                self._move(message.name, "queue", "sent")
+            with contextlib.suppress(OSError):  # the file is another user's, or somebody has taken it away
+                os.utime(f"{self.path}/sent/{message.name}", (now, now))
+
+        self._do(message.call.id, keep)
 
     def failed(self, message: Message, folder: str = "queue") -> None:
         """It will never be sent, for `message.reason`. The reason is written before the file moves to failed/."""
@@ -164,10 +175,9 @@ class Queue:
             shutil.rmtree(path)
 
     def forget_sent_before(self, timestamp: float) -> None:
-        """Remove the messages in sent/ whose calls came before this time (seconds since the epoch). Raises OSError."""
-        before = f"{timestamp:017.6f}"
+        """Remove the messages that were sent before this time (seconds since the epoch). Raises OSError."""
         for name in self._names("sent"):
-            if name < before:
+            if os.lstat(f"{self.path}/sent/{name}").st_mtime < timestamp:
                 self.forget("sent", name)
 
     def tidy(self) -> None:
