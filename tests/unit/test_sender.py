@@ -833,6 +833,55 @@ def test_retry_while_calls_come_loses_nothing_and_sends_nothing_twice(world: Wor
     assert len(accepted) == 100 and set(accepted.values()) == {1}
 
 
+def test_retry_sends_what_a_full_disk_lets_it_send(world: World) -> None:
+    """A call that failed without a recipient has to be written anew; a message is only moved."""
+    world.server.bounces[ALICE] = CANCEL
+    world.call("1", age=3 * DAY)
+    world.call("3")
+    world.run(5)
+    world.server.bounces.clear()
+    conf = world.folder / "screen_pop.conf"
+    conf.rename(f"{conf}.away")
+    world.call("2", age=2 * DAY)
+    world.run(1)
+    Path(f"{conf}.away").rename(conf)
+    assert [(number, recipient) for number, recipient, _ in world.failed()] == [("1", ALICE), ("2", ""), ("3", ALICE)]
+    world.disk_is_full = True
+    world.at(10, lambda: world.ring(RETRY))
+    world.run(10)
+    assert world.sent() == [("1", ALICE), ("3", ALICE)]
+    assert any("No space left on device" in line for line in world.log())
+    world.disk_is_full = False
+    world.at(20, lambda: world.ring(RETRY))
+    world.run(10)
+    assert world.sent() == [("1", ALICE), ("2", ALICE), ("3", ALICE)]
+    assert world.failed() == []
+
+
+def test_retry_rung_while_the_sender_leaves_is_not_forgotten(world: World) -> None:
+    def administrator_retries() -> None:
+        world.server.closing = lambda: None
+        world.server.bounces.clear()
+        world.ring(RETRY)
+
+    world.configure(linger=10)
+    world.server.bounces[ALICE] = CANCEL
+    world.server.closing = administrator_retries
+    world.call("1")
+    assert world.run(MINUTE)
+    assert world.sent() == [("1", ALICE)]
+
+
+def test_retry_does_not_send_to_what_is_no_address(world: World) -> None:
+    """A server may close the stream for it, and all messages would wait for ever."""
+    world.call("1", to="Alice Example")
+    world.at(5, lambda: world.ring(RETRY))
+    world.run(10)
+    assert world.server.taken == [] and world.waiting() == []
+    ((_, recipient, reason),) = world.failed()
+    assert recipient == "Alice Example" and "is not a JID" in reason
+
+
 # SIGTERM
 
 
@@ -908,6 +957,17 @@ def test_calls_that_waited_in_the_format_of_version_0_1_are_sent(world: World) -
     assert Counter(world.server.pairs()) == Counter([("1", ALICE), ("1", BOB), ("2", BOB), ("3", BOB)])
     assert world.failed() == [("3", CAROL, "item-not-found")]
     assert world.waiting() == []
+
+
+def test_calls_that_had_failed_in_the_format_of_version_0_1_are_sent_by_retry(world: World) -> None:
+    _released(world, "failed", "1", to=f"{ALICE}&{BOB}&{CAROL}", delivered=[ALICE], failed={BOB: "x", CAROL: "y"})
+    _released(world, "failed", "2", to=BOB, failed={"whoever is configured": "given up after 90000 s: no file"})
+    Path(world.outbox.path, "failed", "1.ab.reason").write_text("not a call\n")
+    world.run()
+    assert world.server.taken == []
+    world.at(10, lambda: world.ring(RETRY))
+    world.run(20)
+    assert Counter(world.server.pairs()) == {("1", BOB): 1, ("1", CAROL): 1, ("2", BOB): 1}
 
 
 # A full disk, no file descriptors, and files that are gone or foreign

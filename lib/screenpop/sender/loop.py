@@ -117,6 +117,8 @@ class Sender:
                     self.backlog.add(name)
             except OSError as error:
                 self.log.problem(str(error))
+            if self.queue.trouble:
+                self.log.problem(self.queue.trouble)
         if trigger.RETRY in rung or trigger.FLUSH in rung:
             self.backlog.all_due()
             self.intake.delayed.clear()
@@ -253,6 +255,7 @@ class Sender:
         """Close the trigger, and look once more: a call that came before that would wait for nobody."""
         self.connection.close()
         self._report()
+        self._read_trigger()  # what was rung meanwhile is lost when the FIFO is closed
         self.trigger.close()
         if not self._something_waits():
             return True
