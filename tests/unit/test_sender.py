@@ -930,6 +930,24 @@ def test_sigterm_leaves_at_once_during_a_sign_in(world: World) -> None:
     assert world.now < 1 and len(world.waiting()) == 1
 
 
+def test_a_second_sigterm_changes_nothing(world: World) -> None:
+    def twice() -> None:
+        world.sigterm()
+        world.sigterm()
+
+    world.server.confirming = twice
+    world.server.closing = world.sigterm
+    world.call("1")
+    assert world.run(HOUR)
+    assert world.sent() == [("1", ALICE)] and len(world.alarms) == 1
+    assert state.read(world.outbox.path)["session"] is None
+    world.at(world.now + 100, world.sigterm)
+    world.call("2")
+    world.server.confirming = lambda: None
+    assert world.run(HOUR)
+    assert state.read(world.outbox.path)["session"] is None
+
+
 def test_state_says_that_no_session_is_left_after_sigterm(world: World) -> None:
     world.call("1")
     world.at(10, world.sigterm)
@@ -1005,6 +1023,49 @@ def test_without_file_descriptors_the_sender_stays_and_goes_on_when_there_are_so
     assert world.server.texts() == ["1"] and 20 <= world.server.taken[0].at <= 26
     assert len(world.waits) < 50
     assert world.problems() == ["not sent yet: [Errno 24] Too many open files"]
+
+
+def test_a_sender_without_file_descriptors_at_its_start_sends_what_the_one_before_has_left(world: World) -> None:
+    world.configure(linger=0)
+    world.server.bounces[ALICE] = WAIT
+    world.call("1")
+    world.run(0.5)
+    world.server.bounces.clear()
+    limit = out_of_descriptors()
+    world.at(20, limit.undo)
+    assert world.run(HOUR)
+    assert world.sent() == [("1", ALICE)]
+
+
+def test_a_sender_that_cannot_read_its_queue_at_first_does_not_leave(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_once(folder: str) -> list[str]:
+        if not folder.endswith("/queue"):
+            return listdir(folder)
+        monkeypatch.undo()
+        raise OSError(24, "Too many open files")
+
+    world.configure(linger=0)
+    world.server.bounces[ALICE] = WAIT
+    world.call("1")
+    world.run(0.5)
+    world.server.bounces.clear()
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", fails_once)
+    assert world.run(HOUR)
+    assert world.sent() == [("1", ALICE)]
+
+
+def test_a_full_disk_at_the_start_stops_no_message(world: World) -> None:
+    world.server.bounces[ALICE] = WAIT
+    world.call("1")
+    world.run(0.5)
+    world.server.bounces.clear()
+    _released(world, "failed", "2", failed={BOB: "item-not-found"})  # which the sender writes anew
+    world.disk_is_full = True
+    world.run(5)
+    assert world.sent() == [("1", ALICE)]
 
 
 @pytest.mark.parametrize("folder", ["new", "queue"])
