@@ -834,6 +834,55 @@ def test_retry_while_calls_come_loses_nothing_and_sends_nothing_twice(world: Wor
     assert len(accepted) == 100 and set(accepted.values()) == {1}
 
 
+def test_retry_sends_what_a_full_disk_lets_it_send(world: World) -> None:
+    """A call that failed without a recipient has to be written anew; a message is only moved."""
+    world.server.bounces[ALICE] = CANCEL
+    world.call("1", age=3 * DAY)
+    world.call("3")
+    world.run(5)
+    world.server.bounces.clear()
+    conf = world.folder / "screen_pop.conf"
+    conf.rename(f"{conf}.away")
+    world.call("2", age=2 * DAY)
+    world.run(1)
+    Path(f"{conf}.away").rename(conf)
+    assert [(number, recipient) for number, recipient, _ in world.failed()] == [("1", ALICE), ("2", ""), ("3", ALICE)]
+    world.disk_is_full = True
+    world.at(10, lambda: world.ring(RETRY))
+    world.run(10)
+    assert world.sent() == [("1", ALICE), ("3", ALICE)]
+    assert any("No space left on device" in line for line in world.log())
+    world.disk_is_full = False
+    world.at(20, lambda: world.ring(RETRY))
+    world.run(10)
+    assert world.sent() == [("1", ALICE), ("2", ALICE), ("3", ALICE)]
+    assert world.failed() == []
+
+
+def test_retry_rung_while_the_sender_leaves_is_not_forgotten(world: World) -> None:
+    def administrator_retries() -> None:
+        world.server.closing = lambda: None
+        world.server.bounces.clear()
+        world.ring(RETRY)
+
+    world.configure(linger=10)
+    world.server.bounces[ALICE] = CANCEL
+    world.server.closing = administrator_retries
+    world.call("1")
+    assert world.run(MINUTE)
+    assert world.sent() == [("1", ALICE)]
+
+
+def test_retry_does_not_send_to_what_is_no_address(world: World) -> None:
+    """A server may close the stream for it, and all messages would wait for ever."""
+    world.call("1", to="Alice Example")
+    world.at(5, lambda: world.ring(RETRY))
+    world.run(10)
+    assert world.server.taken == [] and world.waiting() == []
+    ((_, recipient, reason),) = world.failed()
+    assert recipient == "Alice Example" and "is not a JID" in reason
+
+
 # SIGTERM
 
 
@@ -882,6 +931,24 @@ def test_sigterm_leaves_at_once_during_a_sign_in(world: World) -> None:
     assert world.now < 1 and len(world.waiting()) == 1
 
 
+def test_a_second_sigterm_changes_nothing(world: World) -> None:
+    def twice() -> None:
+        world.sigterm()
+        world.sigterm()
+
+    world.server.confirming = twice
+    world.server.closing = world.sigterm
+    world.call("1")
+    assert world.run(HOUR)
+    assert world.sent() == [("1", ALICE)] and len(world.alarms) == 1
+    assert state.read(world.outbox.path)["session"] is None
+    world.at(world.now + 100, world.sigterm)
+    world.call("2")
+    world.server.confirming = lambda: None
+    assert world.run(HOUR)
+    assert state.read(world.outbox.path)["session"] is None
+
+
 def test_state_says_that_no_session_is_left_after_sigterm(world: World) -> None:
     world.call("1")
     world.at(10, world.sigterm)
@@ -909,6 +976,17 @@ def test_calls_that_waited_in_the_format_of_version_0_1_are_sent(world: World) -
     assert Counter(world.server.pairs()) == Counter([("1", ALICE), ("1", BOB), ("2", BOB), ("3", BOB)])
     assert world.failed() == [("3", CAROL, "item-not-found")]
     assert world.waiting() == []
+
+
+def test_calls_that_had_failed_in_the_format_of_version_0_1_are_sent_by_retry(world: World) -> None:
+    _released(world, "failed", "1", to=f"{ALICE}&{BOB}&{CAROL}", delivered=[ALICE], failed={BOB: "x", CAROL: "y"})
+    _released(world, "failed", "2", to=BOB, failed={"whoever is configured": "given up after 90000 s: no file"})
+    Path(world.outbox.path, "failed", "1.ab.reason").write_text("not a call\n")
+    world.run()
+    assert world.server.taken == []
+    world.at(10, lambda: world.ring(RETRY))
+    world.run(20)
+    assert Counter(world.server.pairs()) == {("1", BOB): 1, ("1", CAROL): 1, ("2", BOB): 1}
 
 
 # A full disk, no file descriptors, and files that are gone or foreign
@@ -946,6 +1024,49 @@ def test_without_file_descriptors_the_sender_stays_and_goes_on_when_there_are_so
     assert world.server.texts() == ["1"] and 20 <= world.server.taken[0].at <= 26
     assert len(world.waits) < 50
     assert world.problems() == ["not sent yet: [Errno 24] Too many open files"]
+
+
+def test_a_sender_without_file_descriptors_at_its_start_sends_what_the_one_before_has_left(world: World) -> None:
+    world.configure(linger=0)
+    world.server.bounces[ALICE] = WAIT
+    world.call("1")
+    world.run(0.5)
+    world.server.bounces.clear()
+    limit = out_of_descriptors()
+    world.at(20, limit.undo)
+    assert world.run(HOUR)
+    assert world.sent() == [("1", ALICE)]
+
+
+def test_a_sender_that_cannot_read_its_queue_at_first_does_not_leave(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails_once(folder: str) -> list[str]:
+        if not folder.endswith("/queue"):
+            return listdir(folder)
+        monkeypatch.undo()
+        raise OSError(24, "Too many open files")
+
+    world.configure(linger=0)
+    world.server.bounces[ALICE] = WAIT
+    world.call("1")
+    world.run(0.5)
+    world.server.bounces.clear()
+    listdir = os.listdir
+    monkeypatch.setattr(os, "listdir", fails_once)
+    assert world.run(HOUR)
+    assert world.sent() == [("1", ALICE)]
+
+
+def test_a_full_disk_at_the_start_stops_no_message(world: World) -> None:
+    world.server.bounces[ALICE] = WAIT
+    world.call("1")
+    world.run(0.5)
+    world.server.bounces.clear()
+    _released(world, "failed", "2", failed={BOB: "item-not-found"})  # which the sender writes anew
+    world.disk_is_full = True
+    world.run(5)
+    assert world.sent() == [("1", ALICE)]
 
 
 @pytest.mark.parametrize("folder", ["new", "queue"])

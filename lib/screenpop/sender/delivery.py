@@ -15,7 +15,7 @@ from ..xmpp.session import STEP_DEADLINE, Session
 from . import backoff
 from .backlog import Backlog
 from .replies import Replies
-from .results import SENT, Result, Results, later, of_error
+from .results import SENT, Result, Results, later, never, of_error
 
 
 class Delivery:
@@ -53,6 +53,11 @@ class Delivery:
         """The messages of these names that can be sent, each with its XML."""
         stanzas = []
         for message in self.load(names):
+            try:
+                jid.parse(message.to)
+            except ValueError as error:  # a server might close the stream for it, and every message would wait
+                self.results.settle(message, never(str(error)), settings.pop.give_up_after)
+                continue
             age = message.call.age()
             late = age if age > settings.pop.late_after else None
             try:

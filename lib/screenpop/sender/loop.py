@@ -54,6 +54,7 @@ class Sender:
         self.flush_began: float | None = uptime()  # all that waits is due, from this time on (by the uptime)
         self.tried = 0.0  # what waited at this time has been tried (by the uptime)
         self.reported: dict[str, object] = {}
+        self.queue_is_read = False  # what the sender before has left in it
         self.leaving = False
 
     def run(self) -> None:
@@ -88,14 +89,25 @@ class Sender:
         self.log.last += [entry for entry in (last if isinstance(last, list) else []) if isinstance(entry, dict)]
         self._report()
         try:
+            released.convert_failed(self.queue)
+        except OSError as error:
+            self.log.problem(str(error))
+
+    def _read_queue(self) -> None:
+        """Once; again if there were no file descriptors."""
+        if self.queue_is_read:
+            return
+        try:
             for name in self.queue.messages():
                 self.backlog.add(name)
-            released.convert_failed(self.queue)
+            self.queue_is_read = True
         except OSError as error:
             self.log.problem(str(error))
 
     def _on_sigterm(self, *_: object) -> None:
         """Leave at once, or when what is in flight is confirmed; if that takes too long, SIGALRM ends the process."""
+        if self.leaving:
+            return
         self.leaving = True
         if not self.delivery.in_flight:
             raise Leave
@@ -117,6 +129,8 @@ class Sender:
                     self.backlog.add(name)
             except OSError as error:
                 self.log.problem(str(error))
+            if self.queue.trouble:
+                self.log.problem(self.queue.trouble)
         if trigger.RETRY in rung or trigger.FLUSH in rung:
             self.backlog.all_due()
             self.intake.delayed.clear()
@@ -128,6 +142,7 @@ class Sender:
     def _work(self) -> bool:
         """Take calls in and send a window of messages. Returns whether there was anything to do."""
         self.queue.catch_up()
+        self._read_queue()
         current = self._current_settings()
         if current is None:
             return False
@@ -207,7 +222,7 @@ class Sender:
 
     def _something_waits(self) -> bool:
         try:
-            return bool(self.backlog or self.intake.waiting())
+            return bool(not self.queue_is_read or self.backlog or self.intake.waiting())
         except OSError as error:
             self.log.problem(str(error))
             return True
@@ -253,6 +268,7 @@ class Sender:
         """Close the trigger, and look once more: a call that came before that would wait for nobody."""
         self.connection.close()
         self._report()
+        self._read_trigger()  # what was rung meanwhile is lost when the FIFO is closed
         self.trigger.close()
         if not self._something_waits():
             return True

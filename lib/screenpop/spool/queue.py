@@ -116,20 +116,22 @@ class Queue:
     def retry(self) -> list[str]:
         """Put what has failed back into the queue; a call whose recipients were not known becomes new again.
 
-        Returns the names of the messages. Raises OSError.
+        Returns the names of the messages. Raises OSError; what could not be put back is in `trouble`.
         """
         names = []
         for name in sorted(self._names("failed")):
             try:
                 message = read_message(f"{self.path}/failed/{name}")
+                if message.to == NO_RECIPIENT:
+                    self._write(f"new/{message.call.id}.json", message.call.json())
+                    _unlink(f"{self.path}/failed/{name}")
+                else:
+                    self._move(name, "failed", "queue")
+                    names.append(name)
             except (InvalidFile, FileNotFoundError):
                 continue
-            if message.to == NO_RECIPIENT:
-                self._write(f"new/{message.call.id}.json", message.call.json())
-                _unlink(f"{self.path}/failed/{name}")
-            else:
-                self._move(name, "failed", "queue")
-                names.append(name)
+            except OSError as error:  # a full disk: the other files may only have to be moved
+                self.trouble = f"{self.path}: {error.strerror}"
         return names
 
     def reject(self, folder: str, name: str, reason: str) -> None:

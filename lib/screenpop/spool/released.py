@@ -12,8 +12,9 @@ from typing import Any
 from ..text import clean
 from . import records
 from .queue import Queue
-from .records import InvalidFile, Message
+from .records import NO_RECIPIENT, InvalidFile, Message
 
+NOT_KNOWN = "whoever is configured"  # the recipient of a call that was given up while there was no configuration
 _CALL = re.compile(r"\d+\.\d+-[0-9a-f]+\.json")
 
 
@@ -40,5 +41,6 @@ def convert_failed(queue: Queue) -> None:
             call = records.call_from(record, path)
         except (InvalidFile, FileNotFoundError):
             continue
-        reasons = outcomes(record)[1] or {records.NO_RECIPIENT: "failed in version 0.1"}
-        queue.replace_failed(name, [Message(call, to, reason) for to, reason in reasons.items()])
+        reasons = outcomes(record)[1] or {NOT_KNOWN: "failed in version 0.1"}
+        messages = [Message(call, NO_RECIPIENT if to == NOT_KNOWN else to, reason) for to, reason in reasons.items()]
+        queue.replace_failed(name, messages)
