@@ -144,7 +144,7 @@ def test_a_call_whose_id_is_no_file_name_is_refused(tmp_path: Path, call_id: str
 def test_a_message_with_wrong_fields_is_refused(tmp_path: Path, record: dict[str, object]) -> None:
     fields = RECORDS["message"]
     wrong = {**fields, **record} if record else {name: fields[name] for name in fields if name != "to"}
-    with pytest.raises(InvalidFile, match="^not a message: "):
+    with pytest.raises(InvalidFile, match=r"^not a message: "):
         records.read_message(write(tmp_path / MESSAGE.name, wrong))
 
 

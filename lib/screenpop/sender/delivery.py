@@ -38,7 +38,6 @@ class Delivery:
                 session.confirm()
                 self.replies.step("message", "confirmed by the server")
             confirmed = True
-            self.replies.step("message", "confirmed by the server")
             self.window.confirmed(time.monotonic() - began, STEP_DEADLINE)
         finally:
             if not confirmed:
