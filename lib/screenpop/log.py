@@ -11,6 +11,8 @@ from .config import Option, Section, absolute_path
 from .text import clean
 
 REMEMBERED = 20  # messages
+PROBLEMS = 100  # of one kind that are remembered
+SESSION, SPOOL, MESSAGE = "session", "spool", "message"  # what a problem concerns
 
 
 class LogOptions(Section):
@@ -28,7 +30,7 @@ def default_file() -> Path:
 class Log:
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.current_problem = ""  # why something waits, so that it is logged once
+        self._problems: dict[str, list[str]] = {SESSION: [], SPOOL: [], MESSAGE: []}  # each is logged once
         self._file_problem = ""
         self.last: list[dict[str, object]] = []  # what became of the last messages
         syslog.openlog("screen_pop", syslog.LOG_PID, syslog.LOG_DAEMON)
@@ -46,14 +48,22 @@ class Log:
                 self._file_problem = str(error)
                 syslog.syslog(clean(f"{self.file}: {error.strerror}: logging to syslog only", limit=1000))
 
-    def problem(self, reason: str, waiting: int = 0) -> None:
-        """Why messages wait, and how many: one line until there is another reason, or it is over."""
-        if reason != self.current_problem:
-            self.write(f"not sent yet, {waiting} waiting: {reason}" if waiting else f"not sent yet: {reason}")
-        self.current_problem = reason
+    @property
+    def current_problem(self) -> str:
+        """Why messages wait: the last problem of the session, which concerns all of them, or of another kind."""
+        return next((problems[-1] for problems in self._problems.values() if problems), "")
 
-    def problem_is_over(self) -> None:
-        self.current_problem = ""
+    def problem(self, kind: str, reason: str, waiting: int = 0) -> None:
+        """Why messages wait, and how many: one line for each reason, until problems of this kind are over."""
+        known = self._problems[kind]
+        if reason in known:
+            known.remove(reason)
+        else:
+            self.write(f"not sent yet, {waiting} waiting: {reason}" if waiting else f"not sent yet: {reason}")
+        self._problems[kind] = [*known[1 - PROBLEMS :], reason]
+
+    def problems_are_over(self, kind: str) -> None:
+        self._problems[kind] = []
 
     def message(self, call_id: str, recipient: str, outcome: str, age: float) -> None:
         """What became of a message, `age` seconds after the call came."""

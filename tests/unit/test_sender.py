@@ -15,7 +15,7 @@ import pytest
 
 from parts.world import ALICE, BOB, CAROL, START, Server, World, world
 from screenpop.call import BOOT, Call, uptime
-from screenpop.pop import message
+from screenpop.pop import message, routes
 from screenpop.sender import process
 from screenpop.spool import state
 from screenpop.spool.options import SpoolOptions
@@ -520,6 +520,14 @@ def test_the_same_problem_is_logged_once_until_it_is_over(world: World) -> None:
     ]
 
 
+def test_two_problems_at_a_time_are_logged_once_each(world: World) -> None:
+    world.configure(to=f"{ALICE}&{BOB}")
+    world.server.bounces = {ALICE: WAIT, BOB: ("wait", "remote-server-timeout")}
+    calls_every(world, 10, 50)
+    world.run(300)
+    assert len(world.problems()) == 2
+
+
 # The configuration
 
 
@@ -992,6 +1000,27 @@ def test_calls_that_had_failed_in_the_format_of_version_0_1_are_sent_by_retry(wo
 # A full disk, no file descriptors, and files that are gone or foreign
 
 
+def test_a_full_disk_sends_nothing_twice_and_catches_up_when_there_is_room(world: World) -> None:
+    def nothing_could_be_written() -> None:
+        assert (world.sent(), world.files("queue")) == ([], [])
+        assert world.waiting() == [("all", "")]  # BOB's message waits; the others' calls are done
+        world.disk_is_full = False
+
+    world.server.bounces = {BOB: WAIT, CAROL: CANCEL}
+    world.disk_is_full = True
+    world.call("all", to=f"{ALICE}&{BOB}&{CAROL}")
+    calls_every(world, 1, 10)
+    world.at(15.5, lambda: world.ring(FLUSH))
+    world.at(30, nothing_could_be_written)
+    world.at(40, world.server.bounces.clear)
+    world.run(2 * MINUTE)
+    assert Counter(world.server.told()) == {ALICE: 11, BOB: 8, CAROL: 1}
+    assert len(world.sent()) == 12 and world.failed() == [("all", CAROL, "item-not-found")]
+    assert world.waiting() == []
+    full = f"not sent yet: {world.outbox.path}: No space left on device"
+    assert [line for line in world.log() if "No space" in line] == [full]
+
+
 def test_on_a_full_disk_a_message_that_fails_is_moved_and_the_log_has_the_reason(world: World) -> None:
     world.server.bounces[ALICE] = WAIT
     call = world.call("1")
@@ -1081,6 +1110,26 @@ def test_a_foreign_file_is_moved_to_failed_and_stops_no_call(world: World, folde
     assert len(world.log()) == 2 and f"{call.id} {ALICE} delivered" in world.log()
 
 
+@pytest.mark.parametrize("folder", ["new", "queue"])
+def test_a_foreign_file_that_cannot_be_moved_holds_up_nothing(
+    world: World, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(old: str, new: str) -> None:
+        if ".bad" in old:
+            raise PermissionError(1, "Operation not permitted")
+        rename(old, new)
+
+    rename = os.rename
+    monkeypatch.setattr(os, "rename", refuse)
+    Path(world.outbox.path, folder, ".bad").touch()
+    world.call("1")
+    world.run(MINUTE)
+    assert world.server.texts() == ["1"] and world.server.sign_ins == [0]
+    assert len(world.waits) < 100
+    assert [line for line in world.problems() if "Operation not permitted" in line] == world.problems()
+    assert len(world.problems()) == 1
+
+
 def test_a_message_that_the_administrator_removes_is_not_sent(world: World) -> None:
     world.configure(linger=10)
     world.server.bounces[ALICE] = WAIT
@@ -1154,6 +1203,36 @@ def test_a_bug_that_one_call_triggers_holds_up_no_other_call(world: World, monke
     world.run(MINUTE)
     assert world.server.texts() == ["1", "3", "4"] and world.waiting() == [("2", ALICE)]
     assert world.problems() == [f"not sent yet, 4 waiting: {ALICE}: ZeroDivisionError: division by zero"]
+
+
+@pytest.mark.parametrize("broken", ["PlayedSession.send", "PlayedSession.confirm"])
+def test_a_bug_in_the_session_loses_no_message(world: World, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    def bug(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"parts.world.{broken}", bug)
+        world.call("1")
+        world.run(MINUTE)
+    assert world.server.sign_ins == [0, 1, 3, 7, 15, 31]
+    assert world.problems() == ["not sent yet, 1 waiting: ZeroDivisionError: a bug"]
+    world.run()
+    assert world.sent() == [("1", ALICE)]
+
+
+def test_a_bug_that_one_call_triggers_on_its_way_in_holds_up_no_other_call(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def has_a_bug(call: Call, *others: Any) -> Any:
+        return recipients(call, *others) if call.number != "2" else 1 / 0
+
+    recipients = routes.recipients
+    monkeypatch.setattr(routes, "recipients", has_a_bug)
+    for number in "123":
+        world.call(number)
+    world.run(MINUTE)
+    assert world.server.texts() == ["1", "3"] and world.waiting() == [("2", "")]
+    assert world.problems() == ["not sent yet, 1 waiting: ZeroDivisionError: division by zero"]
 
 
 # What those learn who wait for a call

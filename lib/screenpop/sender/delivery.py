@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ..log import Log
+from ..log import SPOOL, Log
 from ..pop import message as text
 from ..settings import Settings
 from ..spool.queue import Queue
@@ -75,13 +75,23 @@ class Delivery:
             except FileNotFoundError:  # somebody took it away
                 self.backlog.remove(name)
             except InvalidFile as reason:
-                self.backlog.remove(name)
-                self.log.write(f"{name} failed: {reason}")
-                self.queue.reject("queue", name, str(reason))
+                self._reject(name, str(reason))
             except OSError as error:  # out of file descriptors
-                self.backlog.add(name, time.monotonic() + backoff.FIRST)
-                self.log.problem(str(error), waiting=len(self.backlog))
+                self._postpone(name, str(error))
         return found
+
+    def _reject(self, name: str, reason: str) -> None:
+        try:
+            self.queue.reject("queue", name, reason)
+        except OSError as error:
+            self._postpone(name, str(error))
+            return
+        self.backlog.remove(name)
+        self.log.write(f"{name} failed: {reason}")
+
+    def _postpone(self, name: str, reason: str) -> None:
+        self.backlog.add(name, time.monotonic() + backoff.FIRST)
+        self.log.problem(SPOOL, reason, waiting=len(self.backlog))
 
     def on_error(self, settings: Settings, stanza_id: str, sender: str, error_type: str, reason: str) -> None:
         """A message came back: before its confirmation, or later from a remote domain."""

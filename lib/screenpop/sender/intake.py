@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ..log import Log
+from ..log import SPOOL, Log
 from ..pop import routes
 from ..pop.options import PopOptions
 from ..spool import records, released
@@ -28,7 +28,8 @@ class Intake:
     def waiting(self) -> list[str]:
         """The names in new/, the oldest call first. Raises OSError."""
         names = self.queue.new_calls()
-        self.delayed = {name: due for name, due in self.delayed.items() if name in names}
+        present = set(names)
+        self.delayed = {name: due for name, due in self.delayed.items() if name in present}
         return names
 
     def next_due(self) -> float | None:
@@ -72,7 +73,7 @@ class Intake:
 
     def _delay(self, name: str, reason: str) -> None:
         self.delayed[name] = time.monotonic() + backoff.FIRST
-        self.log.problem(reason, waiting=len(self.delayed))
+        self.log.problem(SPOOL, reason, waiting=len(self.delayed))
 
     def _reject(self, name: str, reason: str) -> None:
         try:
@@ -92,7 +93,8 @@ class Intake:
         """Calls that can't be taken in, and are too old to wait for that, go to failed/ without a recipient; so do
         those in `names`, whatever their age. Raises OSError.
         """
-        for name in self.waiting() if names is None else names:
+        oldest = f"{time.time() - give_up_after:017.6f}"
+        for name in [name for name in self.waiting() if name < oldest] if names is None else names:
             try:
                 call = records.read_call(f"{self.queue.path}/new/{name}")
             except (InvalidFile, FileNotFoundError):

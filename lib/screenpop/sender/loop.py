@@ -91,7 +91,7 @@ class Sender:
         try:
             released.convert_failed(self.queue)
         except OSError as error:
-            self.log.problem(str(error))
+            self.log.problem(log.SPOOL, str(error))
 
     def _read_queue(self) -> None:
         """Once; again if there were no file descriptors."""
@@ -102,7 +102,7 @@ class Sender:
                 self.backlog.add(name)
             self.queue_is_read = True
         except OSError as error:
-            self.log.problem(str(error))
+            self.log.problem(log.SPOOL, str(error))
 
     def _on_sigterm(self, *_: object) -> None:
         """Leave at once, or when what is in flight is confirmed; if that takes too long, SIGALRM ends the process."""
@@ -117,7 +117,7 @@ class Sender:
         try:
             return self.trigger.renew()
         except OSError as error:  # it can't be known: out of file descriptors
-            self.log.problem(str(error))
+            self.log.problem(log.SPOOL, str(error))
             return True
 
     def _read_trigger(self) -> None:
@@ -128,9 +128,9 @@ class Sender:
                 for name in self.queue.retry():
                     self.backlog.add(name)
             except OSError as error:
-                self.log.problem(str(error))
+                self.log.problem(log.SPOOL, str(error))
             if self.queue.trouble:
-                self.log.problem(self.queue.trouble)
+                self.log.problem(log.SPOOL, self.queue.trouble)
         if trigger.RETRY in rung or trigger.FLUSH in rung:
             self.backlog.all_due()
             self.intake.delayed.clear()
@@ -146,11 +146,12 @@ class Sender:
         current = self._current_settings()
         if current is None:
             return False
-        worked = False
+        worked, spool_is_well = False, True
         try:
             worked = self.intake.take_in(current.pop)
         except OSError as error:  # out of file descriptors
-            self.log.problem(str(error))
+            spool_is_well = False
+            self.log.problem(log.SPOOL, str(error))
         self._keep_alive()  # a session that has died meanwhile gets no message
         late_before = time.time() - current.pop.late_after
         due = self.backlog.next(time.monotonic(), late_before, self.delivery.window.size)
@@ -158,7 +159,10 @@ class Sender:
             self._send(due, current)
             worked = True
         if self.queue.trouble:
-            self.log.problem(self.queue.trouble)
+            self.log.problem(log.SPOOL, self.queue.trouble)
+        elif spool_is_well and not self.intake.delayed and not self.backlog.has_postponed(time.monotonic()):
+            self.log.problems_are_over(log.SPOOL)
+            self.log.problems_are_over(log.MESSAGE)
         if worked:
             self.housekeeping.tidy(current.pop, current.spool, self.results.count)
             self._report()
@@ -190,8 +194,7 @@ class Sender:
             )
             self.delivery.send(session, names, current)
             self.connection.pause.end()
-            if not self.backlog.has_postponed(time.monotonic()):
-                self.log.problem_is_over()
+            self.log.problems_are_over(log.SESSION)
         except SessionError as error:
             self.connection.failed(error.refused)
             self._nothing_can_be_sent(str(error))
@@ -206,7 +209,7 @@ class Sender:
         spool = self.settings.spool if self.settings else SpoolOptions({})
         give_up_after, calls, size = pop.give_up_after, spool.calls, spool.megabytes * 1024 * 1024
         try:
-            self.log.problem(reason, waiting=len(self.backlog) + len(self.intake.waiting()))
+            self.log.problem(log.SESSION, reason, waiting=len(self.backlog) + len(self.intake.waiting()))
             self.intake.put_off(reason)
             oldest = f"{time.time() - give_up_after:017.6f}"
             for message in self.delivery.load([name for name in self.backlog.names() if name < oldest]):
@@ -217,14 +220,14 @@ class Sender:
             self.intake.give_up(reason, give_up_after)
             self.intake.give_up(reason, give_up_after, self.queue.oldest_beyond("new", calls, size))
         except OSError as error:
-            self.log.problem(str(error))
+            self.log.problem(log.SPOOL, str(error))
         self.housekeeping.tidy(pop, spool, self.results.count)
 
     def _something_waits(self) -> bool:
         try:
             return bool(not self.queue_is_read or self.backlog or self.intake.waiting())
         except OSError as error:
-            self.log.problem(str(error))
+            self.log.problem(log.SPOOL, str(error))
             return True
 
     def _wait(self, leave_at: float) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from ..log import Log
+from ..log import MESSAGE, Log
 from ..spool.queue import Queue
 from ..spool.records import Message
 from . import backoff
@@ -56,7 +56,7 @@ class Results:
                 self.queue.send_again(message)
                 self._log(message, f"came back: {result.reason}")
             self.backlog.add(message.name, time.monotonic() + backoff.message_pause(age))
-            self.log.problem(f"{message.to}: {result.reason}", waiting=len(self.backlog))
+            self.log.problem(MESSAGE, f"{message.to}: {result.reason}", waiting=len(self.backlog))
         elif result.kind == "SENT":
             self.backlog.remove(message.name)
             self.queue.sent(message)
