@@ -40,10 +40,10 @@ def test_a_line_has_an_end(tmp_path: Path, to_syslog: list[str]) -> None:
     assert lines(tmp_path / "log") == to_syslog == ["x" * 999 + "…"]
 
 
-def test_a_pop_is_told_with_its_id_its_recipient_the_outcome_and_the_milliseconds(
+def test_a_message_has_a_line_with_its_call_its_recipient_the_outcome_and_the_milliseconds(
     tmp_path: Path, to_syslog: list[str]
 ) -> None:
-    Log(tmp_path / "log").pop("1700000000.5-ab", "alice@example.org", "delivered", 0.75)
+    Log(tmp_path / "log").message("1700000000.5-ab", "alice@example.org", "delivered", 0.75)
     assert lines(tmp_path / "log") == ["1700000000.5-ab alice@example.org delivered 750 ms"]
 
 
