@@ -40,7 +40,7 @@ def test_a_line_has_an_end(tmp_path: Path, to_syslog: list[str]) -> None:
     assert lines(tmp_path / "log") == to_syslog == ["x" * 999 + "…"]
 
 
-def test_a_message_is_logged_with_its_call_recipient_outcome_and_milliseconds(
+def test_a_message_has_a_line_with_its_call_its_recipient_the_outcome_and_the_milliseconds(
     tmp_path: Path, to_syslog: list[str]
 ) -> None:
     Log(tmp_path / "log").message("1700000000.5-ab", "alice@example.org", "delivered", 0.75)

@@ -93,7 +93,7 @@ def test_each_recipient_gets_the_message(world: World) -> None:
 def test_a_message_that_can_never_be_delivered_is_in_failed_with_the_reason(world: World, error_type: str) -> None:
     world.server.bounces[ALICE] = (error_type, "item-not-found: no\nsuch user")
     call = world.call()
-    world.run(HOUR)
+    world.run(2 * MINUTE)
     assert (world.waiting(), world.sent()) == ([], [])
     assert world.failed() == [("1", ALICE, "item-not-found: no such user")]
     assert world.log() == [f"{call.id} {ALICE} failed: item-not-found: no such user"]
@@ -115,7 +115,7 @@ def test_a_message_is_tried_again_after_as_long_as_it_has_waited_from_1_to_60_se
     world.configure(more="give_up_after = 200")
     world.server.bounces[ALICE] = WAIT
     world.call()
-    world.run(HOUR)
+    world.run(6 * MINUTE)
     assert world.server.times() == [0, 1, 2, 4, 8, 16, 32, 64, 124, 184, 244]
     assert world.failed() == [("1", ALICE, "given up after 244 s: resource-constraint")]
 
@@ -403,10 +403,10 @@ def test_pauses_vary_by_a_fifth(world: World, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(random, "uniform", random.Random(1).uniform)
     breaks(world.server, unreachable())
     world.call("1")
-    world.run(HOUR)
+    world.run(25 * MINUTE)
     times = world.server.sign_ins
     pauses = [after - before for before, after in zip(times[6:], times[7:])]  # those of a minute
-    assert len(pauses) > 40 and all(48 <= pause <= 72 for pause in pauses)
+    assert len(pauses) > 15 and all(48 <= pause <= 72 for pause in pauses)
     assert max(pauses) - min(pauses) > 12
 
 
@@ -414,10 +414,10 @@ def test_pauses_of_messages_vary_by_a_fifth(world: World, monkeypatch: pytest.Mo
     monkeypatch.setattr(random, "uniform", random.Random(1).uniform)
     world.server.bounces[ALICE] = WAIT
     world.call("1", age=HOUR)
-    world.run(HOUR)
+    world.run(20 * MINUTE)
     times = world.server.times()
     pauses = [after - before for before, after in zip(times, times[1:])]
-    assert len(pauses) > 40 and all(48 <= pause <= 72 for pause in pauses)
+    assert len(pauses) > 15 and all(48 <= pause <= 72 for pause in pauses)
     assert max(pauses) - min(pauses) > 12
 
 
@@ -431,9 +431,9 @@ def test_a_new_call_shortens_the_pause_after_a_connection_error(world: World) ->
 
 def test_new_calls_make_at_most_one_attempt_a_second(world: World) -> None:
     breaks(world.server, unreachable())
-    calls_every(world, 0.1, 20)
-    world.run(20)
-    assert len(world.server.sign_ins) >= 19
+    calls_every(world, 0.1, 10)
+    world.run(10)
+    assert len(world.server.sign_ins) >= 9
     assert all(after - before >= 1 for before, after in zip(world.server.sign_ins, world.server.sign_ins[1:]))
 
 
@@ -444,9 +444,9 @@ def test_a_server_that_ends_each_session_gets_at_most_one_sign_in_a_second(world
 
     world.server.signing_in = lambda: breaks(world.server, None)
     world.server.confirming = ends_it
-    calls_every(world, 0.1, 20)
-    world.run(30)
-    assert len(world.sent()) == 200
+    calls_every(world, 0.1, 10)
+    world.run(15)
+    assert len(world.sent()) == 100
     assert all(after - before >= 1 for before, after in zip(world.server.sign_ins, world.server.sign_ins[1:]))
 
 
@@ -717,7 +717,7 @@ def test_a_domain_that_returns_each_message_late_is_tried_ever_more_rarely_until
     world.configure(more="give_up_after = 100")
     world.server.late_bounces[ALICE] = ("wait", "remote-server-timeout")
     world.call("1")
-    world.run(HOUR)
+    world.run(4 * MINUTE)
     assert world.server.times() == [0, 1, 2, 4, 8, 16, 32, 64, 124]
     assert world.failed() == [("1", ALICE, "given up after 124 s: remote-server-timeout")]
     assert f"not sent yet, 1 waiting: {ALICE}: remote-server-timeout" in world.problems()
@@ -1002,8 +1002,8 @@ def test_calls_that_had_failed_in_the_format_of_version_0_1_are_sent_by_retry(wo
 
 def test_a_full_disk_sends_nothing_twice_and_catches_up_when_there_is_room(world: World) -> None:
     def nothing_could_be_written() -> None:
-        assert (world.sent(), len(world.files("new")), world.files("queue")) == ([], 1, [])  # the others were sent
-        assert len(world.server.taken) > 11
+        assert (world.sent(), world.files("queue")) == ([], [])
+        assert world.waiting() == [("all", "")]  # BOB's message waits; the others' calls are done
         world.disk_is_full = False
 
     world.server.bounces = {BOB: WAIT, CAROL: CANCEL}
