@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from screenpop.commands import test
-from screenpop.spool import trigger
+from screenpop.sender import replies
+from screenpop.spool import records, trigger
 from screenpop.spool.outbox import Outbox
 
 CONFIGURATION = "[xmpp]\njid = pbx@example.org\npassword = secret\n[pop]\nto = alice@example.org\n"
@@ -33,9 +34,9 @@ def run(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, *said: dict[str, Any]) 
     """With a sender that says this, one after the other."""
 
     def play(path: str) -> None:
-        (name,) = outbox.waiting()
-        for answer in said:
-            outbox.tell(outbox.read(name), **answer)
+        (file,) = Path(path, "new").iterdir()
+        for reply in said:
+            replies.tell(outbox.reply_fifo(records.read_call(str(file))), **reply)
 
     monkeypatch.setattr(trigger, "ring", lambda path: threading.Thread(target=play, args=(path,)).start())
     return test.run(Namespace(number="+1 555", name="Bob"))
