@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ class Killed(BaseException):
 class Kernel:
     def __init__(self) -> None:
         self.changes_left: int | None = None  # before the kill; None: no kill
-        self.full = False
+        self.was_killed = self.full = False
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(os, name)
@@ -25,7 +26,8 @@ class Kernel:
     def _changing(self, name: str, real: Any) -> Any:
         def change(*arguments: Any, **named: Any) -> Any:
             if self.changes_left is not None:
-                if not self.changes_left:  # and it stays dead, until it is set anew
+                if not self.changes_left:  # and it stays dead until this is set anew
+                    self.was_killed = True
                     raise Killed
                 self.changes_left -= 1
             if self.full and name == "write":
@@ -35,15 +37,10 @@ class Kernel:
         return change
 
     def kills(self) -> Iterator[int]:
-        """Kill at the first change, at the second, … until the work is done without being killed. Use it as
-
-        for _ in kernel.kills(): with contextlib.suppress(Killed): …
-        """
-        number = 0
-        while True:
-            self.changes_left = number
+        """`for _ in kernel.kills(): …` is killed at its first change, at its second, …, and in the end not at all."""
+        for number in itertools.count():
+            self.changes_left, self.was_killed = number, False
             yield number
-            done, self.changes_left = self.changes_left, None
-            if done:  # changes that were not needed
+            self.changes_left = None
+            if not self.was_killed:
                 return
-            number += 1

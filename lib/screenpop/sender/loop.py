@@ -98,6 +98,7 @@ class Sender:
         if self.queue_is_read:
             return
         try:
+            self.queue.recover()
             for name in self.queue.messages():
                 self.backlog.add(name)
             self.queue_is_read = True
@@ -144,7 +145,7 @@ class Sender:
         self.queue.catch_up()
         self._read_queue()
         current = self._current_settings()
-        if current is None:
+        if current is None or not self.queue_is_read:
             return False
         worked, spool_is_well = False, True
         try:

@@ -38,6 +38,16 @@ class Queue:
         """Make the folders that are missing. Raises OSError."""
         Outbox(self.path).make()
 
+    def recover(self) -> None:
+        """Remove the messages of calls that are still in new/: a sender was killed while it took them in, gave them up
+        or made them new. They are taken in from the beginning. Raises OSError.
+        """
+        calls = {call_id(name) for name in self._names("new")}
+        for folder in ("queue", "failed"):
+            for name in self._names(folder):
+                if "~" in name and call_id(name) in calls:
+                    self.forget(folder, name)
+
     def new_calls(self) -> list[str]:
         """The names in new/, the oldest call first. Raises OSError."""
         return sorted(name for name in self._names("new") if call_id(name) not in self._owed)
@@ -54,7 +64,7 @@ class Queue:
             return []
 
     def accept(self, name: str, waiting: Iterable[Message], failed: Iterable[Message] = ()) -> None:
-        """A call in new/ becomes messages. After a kill in between it does so again: the names are the same."""
+        """A call in new/ becomes messages. The next sender undoes what is done before a kill (`recover`)."""
         steps: list[Callable[[], None]] = []
         for folder, messages in (("queue", waiting), ("failed", failed)):
             for message in messages:
