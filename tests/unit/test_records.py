@@ -20,7 +20,10 @@ Plant = Callable[[Path], object]
 CALL = Call(id="1700000000.000000-0123456789ab", time=1700000000.0, number="1")
 MESSAGE = Message(CALL, "alice@example.org", "item-not-found")
 NAMES = {"call": f"{CALL.id}.json", "message": MESSAGE.name}
-RECORDS = {"call": CALL.record(), "message": {"call": CALL.record(), "to": MESSAGE.to, "reason": MESSAGE.reason}}
+RECORDS: dict[str, dict[str, object]] = {
+    "call": CALL.record(),
+    "message": {"call": CALL.record(), "to": MESSAGE.to, "reason": MESSAGE.reason},
+}
 READ: dict[str, Callable[[str], object]] = {"call": records.read_call, "message": records.read_message}
 kinds = pytest.mark.parametrize("kind", ["call", "message"])
 
