@@ -495,7 +495,7 @@ def test_a_terminal_that_is_not_utf_8(
         printed = pbx.screen_pop(*command)
     assert printed.isascii() and "Traceback" not in printed
     if command == ["check"]:
-        assert f"tells zo\\xeb@{DOMAIN}" in printed
+        assert f"to zo\\xeb@{DOMAIN}" in printed
 
 
 NASTY = {

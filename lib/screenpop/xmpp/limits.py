@@ -72,7 +72,7 @@ class Meter:
         limits = OF_A_STANZA if self.signed_in else DURING_SIGN_IN
         for count, limit, unit in (
             (self.size, limits.size, "bytes"),
-            (self.depth, limits.depth, "nested XML elements"),
+            (self.depth, limits.depth, "XML elements nested in each other"),
             (self.elements, limits.elements, "XML elements"),
             (self.attributes, limits.attributes, "XML attributes"),
             (self.namespaces, limits.namespaces, "XML namespaces"),
