@@ -3,12 +3,12 @@
 #
 #     sudo ./install.sh --jid pbx@example.org --password-file FILE --to alice@example.org
 #
-# or shows it at work on a machine without Asterisk and without an XMPP account:
+# or demonstrates it on a machine without Asterisk and without an XMPP account:
 #
 #     ./install.sh --demo [NUMBER]
 #
-# `./install.sh --help` has the rest. What is installed stands in one folder, releases/VERSION, that `current` points to:
-# an upgrade is one rename, and until then the box is as it was.
+# For all options: ./install.sh --help. Each release is installed in a folder of its own, releases/VERSION, and the link
+# `current` points to the one in use. So an upgrade takes effect by one rename, and nothing changes before that.
 set -eu
 umask 022
 
@@ -17,11 +17,11 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 usage() {
     cat <<'USAGE'
 ./install.sh [--jid JID --password-file FILE --to JID[&JID]...] [--server HOST:PORT] [--ca-file FILE]
-             [--dry-run] [--wheels DIR] [--prefix DIR]      install, or upgrade
-./install.sh --uninstall       take it away; configuration and outbox stay
-./install.sh --purge           take those away, too
-./install.sh --download DIR    get what --wheels DIR needs on a box without a network
-./install.sh --demo [NUMBER]   show it at work, and install nothing
+             [--dry-run] [--wheels DIR] [--prefix DIR]      install or upgrade
+./install.sh --uninstall       remove screen_pop; keep its configuration, spool and log
+./install.sh --purge           remove these, too
+./install.sh --download DIR    download the Python packages for --wheels DIR on a box without a network
+./install.sh --demo [NUMBER]   demonstrate screen_pop; install nothing
 USAGE
 }
 
@@ -30,17 +30,17 @@ fail() {
     exit 1
 }
 
-# --- the parts of an installation ---
+# --- Python ---
 
-# The first Python of 3.9 or later; the system's, which Asterisk's user can run, before any other.
+# Finds Python 3.9 or later. The system's is preferred: Asterisk's user can run it.
 find_python() {
     for python in /usr/bin/python3 python3; do
         "$python" -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && return
     done
-    fail "Python 3.9 or later is needed; the box has $(python3 --version 2>/dev/null || echo none)"
+    fail "Python 3.9 or later is required; this machine has $(python3 --version 2>/dev/null || echo none)"
 }
 
-# make_environment FOLDER: a virtual environment. Debian's Python comes without pip; its package is then unpacked beside.
+# make_environment FOLDER: makes a virtual environment. If Python has no pip, as on Debian, it comes from Debian's package.
 make_environment() {
     if "$python" -c 'import ensurepip' 2>/dev/null; then
         "$python" -m venv "$1"
@@ -76,7 +76,7 @@ demo() {
     make_environment "$work/venv"
     for requirements in "$here/requirements.txt" "$here/tests/demo-requirements.txt"; do
         pip_install "$work/venv" --requirement "$requirements" ||
-            fail "the Python packages can't be had: is there a network?"
+            fail "the Python packages can't be downloaded: is there a network?"
     done
     "$work/venv/bin/python" "$here/tests/demo.py" "$work" "$1"
 }
@@ -89,27 +89,27 @@ download() {
     mkdir -p "$1"
     "$work/venv/bin/python" -m pip download -qq --disable-pip-version-check --no-deps --only-binary :all: \
         --dest "$1" --requirement "$here/requirements.txt" </dev/null ||
-        fail "the Python packages can't be had: is there a network?"
-    echo "On the box: ./install.sh --wheels $1"
+        fail "the Python packages can't be downloaded: is there a network?"
+    echo "On the box, run: ./install.sh --wheels $1"
 }
 
-# --- what the box is like ---
+# --- Asterisk ---
 
-# setting NAME FILE: a value of asterisk.conf. The section [directories](!) is a template and not in force, but as Debian
-# and upstream ship it its values are the ones compiled in.
+# setting NAME FILE: a value of asterisk.conf. Asterisk ignores the section [directories](!), which is a template, but in
+# the files of Debian and of Asterisk it has the values that are compiled in.
 setting() {
     sed -n "s/^[[:space:]]*$1[[:space:]]*=>\{0,1\}[[:space:]]*\([^;]*\).*/\1/p" "$2" 2>/dev/null |
         sed 's/[[:space:]]*$//' | tail -n 1
 }
 
-# directory LABEL NAME DEFAULT: as the running Asterisk has it, else asterisk.conf, else the default.
+# directory LABEL NAME DEFAULT: a folder of the running Asterisk, else of asterisk.conf, else the default.
 directory() {
     found=$(printf '%s\n' "$settings" | sed -n "s/^ *$1: *//p" | tail -n 1)
     [ -n "$found" ] || found=$(setting "$2" "$asterisk_conf")
     echo "${found:-$3}"
 }
 
-# The user that a running Asterisk has, else the one of asterisk.conf or of Debian's defaults, else asterisk.
+# The user of the running Asterisk, else of asterisk.conf or of Debian's defaults, else asterisk.
 find_user() {
     for process in /proc/[0-9]*; do
         case $(readlink "$process/exe" 2>/dev/null) in
@@ -135,12 +135,12 @@ find_asterisk() {
     user=$(find_user)
     group=$(id -gn "$user" 2>/dev/null || echo "$user")
     conf=$conf_dir/screen_pop.conf
-    outbox=$spool_dir/screen_pop
+    spool=$spool_dir/screen_pop
 }
 
-say_found() {
+print_findings() {
     if [ -n "$settings" ]; then echo "Asterisk is running."; else echo "Asterisk isn't running."; fi
-    printf '%-15s%s\n' 'AGI scripts' "$agi_dir" 'configuration' "$conf" 'outbox' "$outbox" 'log' "$log_dir" \
+    printf '%-15s%s\n' 'AGI scripts' "$agi_dir" 'configuration' "$conf" 'spool' "$spool" 'log' "$log_dir" \
         'user' "$user" 'installed in' "$root/lib/screen_pop" 'Python' "$("$python" --version 2>&1)"
 }
 
@@ -148,12 +148,12 @@ check_box() {
     [ -n "${DESTDIR-}" ] || id "$user" >/dev/null 2>&1 || fail "there is no user $user: is Asterisk installed here?"
     if [ -z "${DESTDIR-}" ]; then
         [ -d "$conf_dir" ] || fail "there is no $conf_dir: is Asterisk installed here?"
-        [ -d "$agi_dir" ] || fail "Asterisk's AGI directory $agi_dir isn't there; make it, or correct asterisk.conf"
+        [ -d "$agi_dir" ] || fail "Asterisk's AGI directory $agi_dir doesn't exist; make it, or correct asterisk.conf"
     fi
 }
 
-# Put missing packages in, after saying so.
-need_venv() {
+# Installs the package for virtual environments if it is missing, and says so.
+install_venv() {
     "$python" -c 'import ensurepip, venv' 2>/dev/null && return
     if command -v apt-get >/dev/null; then
         set -- apt-get install -y --no-install-recommends python3-venv
@@ -163,16 +163,16 @@ need_venv() {
         fail "this Python can't make virtual environments; install its venv and ensurepip modules"
     fi
     echo "Missing: Python's venv. Running: $*"
-    DEBIAN_FRONTEND=noninteractive "$@" >/dev/null </dev/null || fail "that didn't work; as root, run: $*"
+    DEBIAN_FRONTEND=noninteractive "$@" >/dev/null </dev/null || fail "this failed; run it as root: $*"
 }
 
-# --- installing ---
+# --- install ---
 
-# What is taken back when something fails: files that this run has made.
+# Runs at the end. If the installation failed, it removes the files that this run has made.
 undo() {
     status=$?
     trap '' INT TERM HUP
-    [ -z "${unseen-}" ] || stty echo
+    [ -z "${echo_is_off-}" ] || stty echo
     if [ "$status" -ne 0 ] && [ -n "${made-}" ]; then
         printf '%s\n' "$made" | while IFS= read -r path; do
             [ -z "$path" ] || rm -rf "$path"
@@ -183,24 +183,24 @@ undo() {
     if [ "$status" -ne 0 ] && [ -d "$root/lib/screen_pop" ]; then
         [ -h "$root/lib/screen_pop/current" ] || rm -f "$root/lib/screen_pop/folders"
         rmdir "$root/lib/screen_pop/releases" "$root/lib/screen_pop" 2>/dev/null || :
-        forget_folders
+        remove_folders
     fi
 }
 
-# Remove those of the folders that this installer has made and that are empty.
-forget_folders() {
+# Removes the folders that this installer has made, if they are empty.
+remove_folders() {
     printf '%s\n' "$folders" | while IFS= read -r folder; do
         [ -z "$folder" ] || rmdir "$folder" 2>/dev/null || :
     done
 }
 
-# make PATH: note that this run makes it.
-make() {
+# will_make PATH: notes that this run makes it, so that it is removed if the installation fails.
+will_make() {
     made="$1
 ${made-}"
 }
 
-# The identity of a release: its version, and what it is made of.
+# The name of a release: its version, and a hash of its content.
 identify() {
     version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$here/lib/screenpop/__init__.py")
     # shellcheck disable=SC2016 # for find's own shell
@@ -214,49 +214,49 @@ identify() {
     release=$version-$hash
 }
 
-# steadily COMMAND...: ctrl-C ends the installer after this step, and not Python in the middle of it with a traceback.
-steadily() (
+# uninterrupted COMMAND...: ctrl-C ends the installer after this command; it doesn't end Python with a traceback.
+uninterrupted() (
     trap '' INT
     "$@"
 )
 
-# The virtual environment with all in it, made beside and renamed when it is complete.
+# Builds the release in a folder with a temporary name, which is renamed when it is complete.
 build() {
     mkdir -p "$root/lib/screen_pop/releases"
     stage=$root/lib/screen_pop/releases/$release.unfinished
     rm -rf "$stage"
     mkdir "$stage" "$stage/tmp"
-    TMPDIR=$stage/tmp # pip leaves its own folders there when it is interrupted
+    TMPDIR=$stage/tmp # pip leaves its temporary folders behind if it is interrupted
     export TMPDIR
-    steadily "$python" -m venv "$stage/venv" || fail "the virtual environment can't be made in $stage"
+    uninterrupted "$python" -m venv "$stage/venv" || fail "the virtual environment can't be made in $stage"
     if [ -n "$wheels" ]; then
         set -- --no-index --find-links "$wheels"
     else
         set --
     fi
-    steadily pip_install "$stage/venv" "$@" --require-hashes --no-deps --only-binary :all: --no-compile \
+    uninterrupted pip_install "$stage/venv" "$@" --require-hashes --no-deps --only-binary :all: --no-compile \
         --requirement "$here/requirements.txt" ||
-        fail "the Python packages can't be had: is there a network? --wheels does without one. The box is as it was"
-    site=$(steadily "$stage/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+        fail "the Python packages can't be downloaded: is there a network? --wheels needs none. Nothing was changed"
+    site=$(uninterrupted "$stage/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     cp -R "$here/lib/screenpop" "$site/"
-    steadily "$stage/venv/bin/python" -m pip uninstall -qq -y --disable-pip-version-check setuptools pip </dev/null 2>/dev/null || :
-    find "$stage/venv/bin" -type f ! -name 'python*' -exec rm -f {} + # commands of packages that nobody here calls
+    uninterrupted "$stage/venv/bin/python" -m pip uninstall -qq -y --disable-pip-version-check setuptools pip </dev/null 2>/dev/null || :
+    find "$stage/venv/bin" -type f ! -name 'python*' -exec rm -f {} + # the packages' commands, which are not used
     rm -rf "$stage/tmp"
     unset TMPDIR
-    sed -i '/^command = /d' "$stage/venv/pyvenv.cfg" # has the name that the folder won't keep
+    sed -i '/^command = /d' "$stage/venv/pyvenv.cfg" # it contains the temporary name of the folder
     find "$stage" -name __pycache__ -type d -prune -exec rm -rf {} +
-    # Asterisk's user can't write byte-code later, and without it each call would wait for the compiler.
-    steadily "$stage/venv/bin/python" -m compileall -q -s "$stage" -p "$prefix/lib/screen_pop/releases/$release" "$site" >/dev/null ||
+    # Compile now: Asterisk's user can't write byte-code, and without it each call would wait for the compiler.
+    uninterrupted "$stage/venv/bin/python" -m compileall -q -s "$stage" -p "$prefix/lib/screen_pop/releases/$release" "$site" >/dev/null ||
         fail "the byte-code can't be written to $stage"
 
-    # With -I -S (one word, as a first line has one argument) Python starts 3 ms sooner, but has to be told where the modules
-    # are: those of this release, also while another one is being installed.
+    # With -I -S Python starts 3 ms faster. (It is one word, -IS, because a first line may have only one argument.) Then
+    # LIBRARY says where the modules are: in this release, also while another one is installed.
     home=$prefix/lib/screen_pop/releases/$release
     sed -e "1s|.*|#!$home/venv/bin/python3 -IS|" -e "s|^LIBRARY = .*|LIBRARY = \"$home${site#"$stage"}\"|" \
         "$here/screen_pop.py" >"$stage/screen_pop.py"
     cat >"$stage/screen-pop" <<LAUNCHER
 #!/bin/sh
-# Where this box's Asterisk has its folders. -I -S: modules are taken from this installation only, and Python starts faster.
+# The folders of this box's Asterisk. With -I -S, Python starts faster and imports only from this installation.
 : "\${AST_CONFIG_DIR:=$conf_dir}" "\${AST_SPOOL_DIR:=$spool_dir}" "\${AST_LOG_DIR:=$log_dir}"
 export AST_CONFIG_DIR AST_SPOOL_DIR AST_LOG_DIR
 exec $home/venv/bin/python3 -I -S -c 'import sys; sys.path.append("$home${site#"$stage"}")
@@ -267,7 +267,7 @@ LAUNCHER
     printf '%s\n' "$prefix/bin/screen-pop" "$agi_dir/screen_pop.py" >"$stage/links"
 }
 
-# ask QUESTION: the answer, from the terminal.
+# ask QUESTION: prints the answer that is typed on the terminal.
 ask() {
     printf '%s: ' "$1" >&2
     IFS= read -r answer || fail "no answer"
@@ -276,20 +276,20 @@ ask() {
 
 ask_for_configuration() {
     echo "There is no $conf yet." >&2
-    jid=$(ask "The account that sends (such as pbx@example.org)")
-    unseen=yes
+    jid=$(ask "The account that sends the messages (such as pbx@example.org)")
+    echo_is_off=yes
     stty -echo
     password=$(ask "Its password")
     stty echo
-    unseen=
+    echo_is_off=
     echo >&2
-    to=$(ask "Who is told (such as alice@example.org)")
+    to=$(ask "Send the messages to (such as alice@example.org)")
     asked=$(mktemp)
     printf '%s\n' "$password" >"$asked"
     password_file=$asked
 }
 
-# The configuration from the options: the sample, with their values in place of its own.
+# Prints the configuration: the sample with the values of the options.
 configure() {
     JID=$jid TO=$to SERVER=$server PASSWORD_FILE=${password_file:+$conf_dir/screen_pop.password} \
         CA_FILE=${ca_file:+$conf_dir/screen_pop.ca.pem} awk '
@@ -303,7 +303,7 @@ configure() {
         { print }' "$here/screen_pop.conf.sample"
 }
 
-# complaints ENVIRONMENT CONFIGURATION: what that release says of it; fails if anything is wrong.
+# complaints ENVIRONMENT CONFIGURATION: prints the errors that this release finds in it; fails if there are any.
 complaints() {
     "$1/bin/python3" -I -c '
 import sys
@@ -315,14 +315,14 @@ except config.ConfigError as error:
     sys.exit("\n".join(error.complaints))' "$2" 2>&1
 }
 
-# is_whole RELEASE: whether all libraries can be imported there.
-is_whole() {
+# is_complete RELEASE: whether all libraries can be imported there.
+is_complete() {
     "$1/venv/bin/python3" -I -c 'import sys; from screenpop import libraries; sys.exit(bool(libraries.problems()))' 2>/dev/null
 }
 
-# place SOURCE TARGET MODE: a file for root and Asterisk, that wasn't there.
+# place SOURCE TARGET MODE: makes a new file that root and Asterisk can read.
 place() {
-    make "$DESTDIR$2"
+    will_make "$DESTDIR$2"
     cp "$1" "$DESTDIR$2.new"
     chmod "$3" "$DESTDIR$2.new"
     [ -n "$DESTDIR" ] || chown "root:$group" "$DESTDIR$2.new"
@@ -331,7 +331,7 @@ place() {
 
 install_configuration() {
     if [ -e "$DESTDIR$conf" ]; then
-        [ -z "$jid$to$server$password_file$ca_file" ] || echo "$conf is there already, and stays as it is."
+        [ -z "$jid$to$server$password_file$ca_file" ] || echo "$conf exists already and is not changed."
         [ -n "$DESTDIR" ] || wrong=$(complaints "$stage/venv" "$conf") || fail "$wrong"
         return
     fi
@@ -346,15 +346,15 @@ install_configuration() {
     rm "$stage/conf"
 }
 
-install_outbox() {
-    [ -d "$DESTDIR$outbox" ] && return
+install_spool() {
+    [ -d "$DESTDIR$spool" ] && return
     mkdir -p "$DESTDIR$spool_dir"
-    make "$DESTDIR$outbox"
-    mkdir -m 700 "$DESTDIR$outbox"
-    [ -n "$DESTDIR" ] || chown "$user:$group" "$outbox"
+    will_make "$DESTDIR$spool"
+    mkdir -m 700 "$DESTDIR$spool"
+    [ -n "$DESTDIR" ] || chown "$user:$group" "$spool"
 }
 
-# A rule that takes all of Asterisk's *.log, as newer Debians have, takes ours: twice would be logrotate's error.
+# Adds no rule where one rotates all of Asterisk's *.log, as on newer Debians: logrotate accepts only one rule for a file.
 install_logrotate() {
     rules=$DESTDIR/etc/logrotate.d
     if [ -e "$rules/screen_pop" ] || [ ! -d "$rules" ] || grep -qsF "$log_dir/*.log" "$rules"/*; then
@@ -372,20 +372,20 @@ $log_dir/screen_pop.log {
     create 0640 $user $group
 }
 RULES
-    make "$rules/screen_pop"
+    will_make "$rules/screen_pop"
     mv "$stage/logrotate" "$rules/screen_pop"
 }
 
-# link TARGET NAME: a symbolic link, in one rename.
+# link TARGET NAME: makes or replaces a symbolic link in one rename.
 link() {
     mkdir -p "$(dirname "$2")"
     [ "$(readlink "$2" 2>/dev/null)" != "$1" ] || return 0
-    [ -e "$2" ] || [ -h "$2" ] || make "$2"
+    [ -e "$2" ] || [ -h "$2" ] || will_make "$2"
     ln -s "$1" "$2.new"
     mv -T "$2.new" "$2"
 }
 
-# ours PATH: whether it is a link to what is installed.
+# ours PATH: whether it is a link into this installation.
 ours() {
     case $(readlink "$1" 2>/dev/null) in
     "$prefix/lib/screen_pop/"*) ;;
@@ -393,7 +393,7 @@ ours() {
     esac
 }
 
-# End the senders that are up, and wait until they have let go of the outbox.
+# Ends the running senders and waits until they have released the spool.
 end_senders() {
     for process in /proc/[0-9]*; do
         if tr '\0' '\n' <"$process/cmdline" 2>/dev/null | grep -qx screenpop.sender &&
@@ -401,11 +401,11 @@ end_senders() {
             kill "${process#/proc/}" 2>/dev/null || :
         fi
     done
-    [ ! -e "$outbox/lock" ] || flock -w 12 "$outbox/lock" true || :
-    rm -f "$outbox/doorbell" # the trigger of 0.1.0
+    [ ! -e "$spool/lock" ] || flock -w 12 "$spool/lock" true || :
+    rm -f "$spool/doorbell" # the trigger of version 0.1.0
 }
 
-ring() {
+start_sender() {
     AST_CONFIG_DIR=$conf_dir AST_SPOOL_DIR=$spool_dir AST_LOG_DIR=$log_dir runuser -u "$user" -- \
         "$prefix/lib/screen_pop/current/venv/bin/python3" -I -c '
 from screenpop.spool import outbox, trigger
@@ -413,35 +413,35 @@ trigger.ring(outbox.path_from_environment())'
 }
 
 install() {
-    [ -n "$DESTDIR" ] || [ "$(id -u)" -eq 0 ] || fail "this has to be run as root: sudo ./install.sh"
+    [ -n "$DESTDIR" ] || [ "$(id -u)" -eq 0 ] || fail "run this as root: sudo ./install.sh"
     for file in "$password_file" "$ca_file"; do
-        [ -z "$file" ] || { [ -f "$file" ] && [ -r "$file" ]; } || fail "$file is no file that can be read"
+        [ -z "$file" ] || { [ -f "$file" ] && [ -r "$file" ]; } || fail "$file is not a readable file"
     done
     if [ -n "$jid$to$password_file" ]; then
         for value in "$jid" "$to" "$password_file"; do
-            [ -n "$value" ] || fail "--jid, --password-file and --to belong together; one of them is missing"
+            [ -n "$value" ] || fail "--jid, --password-file and --to must be used together; one of them is missing"
         done
     fi
     find_python
     find_asterisk
     check_box
-    say_found
+    print_findings
     [ -z "$dry_run" ] || return 0
 
-    need_venv
+    install_venv
     identify
     library=$root/lib/screen_pop
     trap undo EXIT
     trap 'exit 130' INT TERM HUP
     folders=$(for folder in "$root/bin" "$root/lib" "$root"; do [ -d "$folder" ] || echo "$folder"; done)
-    mkdir -p "$library" 2>/dev/null || fail "$library can't be made; the box is as it was"
-    [ -w "$library" ] || fail "$library can't be written; the box is as it was"
+    mkdir -p "$library" 2>/dev/null || fail "$library can't be made; nothing was changed"
+    [ -w "$library" ] || fail "$library can't be written; nothing was changed"
     before=$(readlink "$library/current" 2>/dev/null || :)
     for path in "$DESTDIR$agi_dir/screen_pop.py" "$root/bin/screen-pop"; do
-        [ ! -e "$path" ] || ours "$path" || fail "$path is there, and not of this installer; move it away"
+        [ ! -e "$path" ] || ours "$path" || fail "$path exists and was not made by this installer; move it away"
     done
     if [ "$before" = "releases/$release" ] && [ -h "$DESTDIR$agi_dir/screen_pop.py" ] && [ -h "$root/bin/screen-pop" ] &&
-        [ -e "$DESTDIR$conf" ] && [ -d "$DESTDIR$outbox" ] && is_whole "$library/current"; then
+        [ -e "$DESTDIR$conf" ] && [ -d "$DESTDIR$spool" ] && is_complete "$library/current"; then
         echo "Nothing to do: $release is installed."
     else
         if [ -z "$jid" ] && [ ! -e "$DESTDIR$conf" ] && [ -t 0 ]; then
@@ -450,34 +450,34 @@ install() {
         echo "Installing $release"
         build
         install_configuration
-        install_outbox
+        install_spool
         install_logrotate
-        if [ -d "$library/releases/$release" ] && is_whole "$library/releases/$release"; then
+        if [ -d "$library/releases/$release" ] && is_complete "$library/releases/$release"; then
             rm -rf "$stage"
         else
             [ ! -d "$library/releases/$release" ] || mv "$library/releases/$release" "$library/releases/$release.broken"
             mv "$stage" "$library/releases/$release"
-            make "$library/releases/$release"
+            will_make "$library/releases/$release"
         fi
         stage=
         [ -n "$DESTDIR" ] || [ -e "$library/folders" ] || echo "$folders" >"$library/folders"
         link "$prefix/lib/screen_pop/current/screen-pop" "$root/bin/screen-pop"
         link "$prefix/lib/screen_pop/current/screen_pop.py" "$DESTDIR$agi_dir/screen_pop.py"
-        link "releases/$release" "$library/current" # from here on it is the new one
+        link "releases/$release" "$library/current" # from here on calls use the new release
         made=
-        forget_old_releases
+        remove_old_releases
         if [ -n "$before" ] && [ -z "$DESTDIR" ]; then
             end_senders
-            ring || echo "No sender could be started; the next call does that."
+            start_sender || echo "No sender could be started; the next call will start one."
         fi
     fi
     trap - EXIT INT TERM HUP
     [ -z "${asked-}" ] || rm -f "$asked"
-    [ -n "$DESTDIR" ] || prove
+    [ -n "$DESTDIR" ] || test_installation
 }
 
-# All but the new one and the one before, which a sender may still be running.
-forget_old_releases() {
+# Removes all releases except the new one and the previous one, which a sender may still be using.
+remove_old_releases() {
     for old in "$library"/releases/*; do
         case $old in
         "$library/releases/$release" | "$library/$before") ;;
@@ -486,38 +486,39 @@ forget_old_releases() {
     done
 }
 
-prove() {
+test_installation() {
     echo
     if wrong=$(complaints "$prefix/lib/screen_pop/current/venv" "$conf"); then
-        "$prefix/bin/screen-pop" check || fail "installed, but calls would not pop yet: see above, and run: screen-pop check"
+        "$prefix/bin/screen-pop" check ||
+            fail "installed, but calls can't be shown yet: solve the problems above, then run: screen-pop check"
         echo
         "$prefix/bin/screen-pop" test "+15551234567" "screen_pop" ||
-            fail "installed, but the test pop wasn't delivered: see above, and run: screen-pop test NUMBER"
+            fail "installed, but the test pop wasn't delivered: solve the problem above, then run: screen-pop test NUMBER"
     else
         echo "$wrong"
         echo "Fill in $conf, then run: screen-pop check, and: screen-pop test NUMBER"
     fi
     cat <<DIALPLAN
 
-Paste into $conf_dir/extensions.conf, into the context that incoming calls reach, before Dial():
+Add this line to $conf_dir/extensions.conf, in the context of incoming calls, before Dial():
 
     same => n,AGI(screen_pop.py,\${CALLERID(num)})
 
-FreePBX: into $conf_dir/extensions_custom.conf, and make it a Custom Destination (target screen-pop,s,1, with Return)
-that the inbound route goes through:
+With FreePBX, add these lines to $conf_dir/extensions_custom.conf, make a Custom Destination of them (target
+screen-pop,s,1, with Return), and let the inbound route go through it:
 
     [screen-pop]
     exten => s,1,AGI(screen_pop.py,\${CALLERID(num)})
      same => n,Return()
 
-and then: asterisk -rx 'dialplan reload'
+Then run: asterisk -rx 'dialplan reload'
 DIALPLAN
 }
 
-# --- taking it away ---
+# --- uninstall ---
 
 uninstall() {
-    [ "$(id -u)" -eq 0 ] || fail "this has to be run as root: sudo ./install.sh --$1"
+    [ "$(id -u)" -eq 0 ] || fail "run this as root: sudo ./install.sh --$1"
     find_asterisk
     library=$root/lib/screen_pop
     [ -d "$library" ] || [ "$1" = purge ] || fail "screen_pop isn't installed in $library"
@@ -527,16 +528,15 @@ uninstall() {
     done
     folders=$(cat "$library/folders" 2>/dev/null || :)
     rm -rf "$library" "$DESTDIR/etc/logrotate.d/screen_pop"
-    forget_folders
-    echo "screen_pop is removed."
+    remove_folders
     if [ "$1" = purge ]; then
-        # calls that could not be written into the outbox wait in memory (outbox.py)
-        spare=/dev/shm/screen_pop-$(id -u "$user")$(printf %s "$outbox" | tr / -)
-        rm -rf "$conf" "$conf_dir/screen_pop.password" "$conf_dir/screen_pop.ca.pem" "$outbox" "$spare" \
+        # calls that could not be written to the spool are in memory (spool/outbox.py: spare_path)
+        spare=/dev/shm/screen_pop-$(id -u "$user")$(printf %s "$spool" | tr / -)
+        rm -rf "$conf" "$conf_dir/screen_pop.password" "$conf_dir/screen_pop.ca.pem" "$spool" "$spare" \
             "$log_dir"/screen_pop.log*
-        echo "So are its configuration, outbox and log."
+        echo "screen_pop, its configuration, spool and log were removed."
     else
-        echo "$conf and $outbox are still there; --purge removes them, too."
+        echo "screen_pop was removed. Its configuration, spool and log were kept; --purge removes them, too."
     fi
 }
 
@@ -571,20 +571,20 @@ while [ $# -gt 0 ]; do
         action=demo argument=+15551234567
         [ $# -lt 2 ] || { argument=$2 && shift; }
         ;;
-    --password*) fail "no password on the command line, where all can read it: put it into a file, and use --password-file" ;;
+    --password*) fail "a password on the command line could be read by everybody: put it into a file and use --password-file" ;;
     --help | -h)
         usage
         exit 0
         ;;
-    *) fail "what is $1? ./install.sh --help says what there is" ;;
+    *) fail "unknown option $1; for all options run: ./install.sh --help" ;;
     esac
     shift
 done
 [ -z "$wheels" ] || [ -d "$wheels" ] || fail "there is no folder $wheels"
 case $prefix in
-*[!A-Za-z0-9/._+-]*) fail "--prefix may have only letters, digits and / . _ + - in it" ;; # it goes into first lines
+*[!A-Za-z0-9/._+-]*) fail "--prefix may contain only letters, digits and / . _ + -" ;; # it becomes a part of a first line
 /*) ;;
-*) fail "--prefix should be a whole path, such as /usr/local" ;;
+*) fail "--prefix should be an absolute path, such as /usr/local" ;;
 esac
 root=$DESTDIR$prefix
 

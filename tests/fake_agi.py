@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Asterisk's side of AGI, without Asterisk: runs a script the way res_agi.c does, and answers it.
+"""Asterisk's side of AGI, without Asterisk: runs a script as res_agi.c does, and replies to its commands.
 
 For tests:
 
     result = Channel(callerid="+15551234567", variables={"X": "1"}).run(["./screen_pop.py", "+15551234567"])
     assert result.agistatus == "SUCCESS" and result.variables["SCREEN_POP_STATUS"] == "QUEUED"
 
-By hand, with the whole conversation shown:
+By hand, it shows the whole conversation:
 
     tests/fake_agi.py --callerid +15551234567 --name "Ann Example" ./screen_pop.py
 
-Like AGI() in a dialplan it also takes the address of a FastAGI server, agi://HOST:PORT/SCRIPT, for a script.
-tests/asterisk/test_harness_is_faithful.py shows that a real Asterisk 22 says the same.
+As AGI() in a dialplan, it also accepts the address of a FastAGI server, agi://HOST:PORT/SCRIPT, instead of a script.
+tests/asterisk/test_harness_is_faithful.py shows that a real Asterisk 22 replies in the same way.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from typing import Union
 from parts.agi_commands import CommandState, answer
 from parts.agi_peers import AST_ENVIRONMENT, FastAgi, PeerTimeout, Script
 
-Text = Union[str, bytes]  # a caller ID can be any bytes; in here they are text with surrogate escapes
+Text = Union[str, bytes]  # a caller ID can be any bytes; here they are text with surrogate escapes
 TO_SCRIPT, FROM_SCRIPT = ">", "<"  # as `agi set debug on` marks them: AGI Tx >>, AGI Rx <<
 
 
 class ScriptTimeout(AssertionError):
-    """The script took longer than it was given, and was killed. The text has the conversation."""
+    """The script exceeded its time and was killed. The text has the conversation."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Result:
 
 
 class Channel:
-    """A channel on which AGI() can run, once or more. What the commands change can be read from it afterwards."""
+    """A channel on which AGI() can run, also several times. It keeps what the commands change."""
 
     def __init__(
         self,
@@ -77,10 +77,10 @@ class Channel:
         dialplan: Mapping[str, Collection[str]] | None = None,
         hungup: bool = False,
     ) -> None:
-        """`variables` may have functions too, by the name they are read with: {"CHANNEL(linkedid)": "1.1"}.
-        `applications` says what EXEC of an application gives, beside NoOp and Set: {"Playback": 0}.
-        `dialplan` says which priorities and labels there are to go to: {"context,exten": ["1", "label"]}.
-        `hungup` is a channel that the caller has left already: an `h` extension or a hangup handler."""
+        """`variables`: also functions, by the name that reads them: {"CHANNEL(linkedid)": "1.1"}.
+        `applications`: the results of EXEC, in addition to NoOp and Set: {"Playback": 0}.
+        `dialplan`: the priorities and labels that exist: {"context,exten": ["1", "label"]}.
+        `hungup`: the caller has hung up already, as in an `h` extension or a hangup handler."""
         self.callingpres = callingpres
         self.callingani2 = callingani2
         self.callington = callington
@@ -142,11 +142,11 @@ class Channel:
         hangup_at: str | None = None,
         show: Callable[[str, str], None] | None = None,
     ) -> Result:
-        """AGI(script,arg,…), which is over when the dialplan would go on and the script has ended.
+        """Run AGI(script,arg,…). Returns when the dialplan would continue and the script has ended.
 
-        The caller hangs up after that many commands have been answered (0: after the environment), or when a command
-        that starts with `hangup_at` has arrived ("env": after the environment). `env` is added to the environment.
-        `show` is called with each line of the conversation.
+        The caller hangs up after `hangup_after` replies (0: after the environment), or when a command that starts with
+        `hangup_at` arrives ("env": after the environment). `env` is added to the environment. `show` is called with
+        each line of the conversation.
         """
         argv = [word if isinstance(word, str) else text(os.fsencode(word)) for word in command]
         if hangup_at == "env":
@@ -204,7 +204,7 @@ class Conversation:
         self.lines: list[tuple[str, str]] = []
 
     def hold(self, peer: Script | FastAgi, environment: Sequence[str]) -> str:
-        """Talks until the dialplan goes on; returns AGISTATUS."""
+        """Runs the conversation until the dialplan continues. Returns AGISTATUS."""
         state = self._state
         tells_hangup = state.variables.get("AGISIGHUP", "").lower() not in ("no", "false", "n", "f", "0", "off")
         exits_on_hangup = state.variables.get("AGIEXITONHANGUP", "").lower() in ("yes", "true", "y", "t", "1", "on")
@@ -233,7 +233,7 @@ class Conversation:
                 continue
             pending = None
             self._note(FROM_SCRIPT, line.rstrip("\n"))
-            # Meant for the child that could not exec, but true of any line at any time.
+            # Asterisk means the child that could not exec, but checks each line.
             if line[:7].lower() == "failure":
                 agistatus = "FAILURE"
                 break
@@ -241,7 +241,7 @@ class Conversation:
             for reply in lines:
                 self._say(peer, reply)
             answered += 1
-            # A command that failed because the caller hung up while it ran is told by HANGUP, in the next round.
+            # If a command failed because the caller hung up meanwhile, the next round sets AGISTATUS to HANGUP.
             if failed and (dead or not state.hung_up):
                 agistatus = "FAILURE"
         if tells_hangup:
@@ -273,15 +273,15 @@ def is_fastagi(script: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Runs an AGI script as Asterisk does, and shows the conversation: > is said to the script, < by it."
+        description="Runs an AGI script as Asterisk does, and shows the conversation: > to the script, < from it."
     )
     parser.add_argument("--callerid", metavar="NUMBER")
     parser.add_argument("--name", help="the caller's name")
-    parser.add_argument("--pres", type=int, default=0, metavar="N", help="presentation; 32 is withheld")
+    parser.add_argument("--pres", type=int, default=0, metavar="N", help="presentation; 32: withheld")
     parser.add_argument("--dnid", metavar="NUMBER", help="the number dialled")
     parser.add_argument("--extension", default="s")
     parser.add_argument("--context", default="default")
-    parser.add_argument("--variable", action="append", default=[], metavar="NAME=VALUE", help="may be given again")
+    parser.add_argument("--variable", action="append", default=[], metavar="NAME=VALUE", help="may be repeated")
     parser.add_argument("--hangup-after", type=int, metavar="N", help="the caller hangs up after N commands")
     parser.add_argument("--dead", action="store_true", help="the caller has hung up already")
     parser.add_argument("script", metavar="SCRIPT", help="a file, or agi://HOST:PORT/SCRIPT")

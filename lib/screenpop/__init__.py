@@ -1,3 +1,3 @@
-"""screen_pop: people see who is calling, as an instant message, before they pick up."""
+"""screen_pop shows people who is calling, by an instant message, before they pick up."""
 
 __version__ = "0.1.0"

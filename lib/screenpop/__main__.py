@@ -1,9 +1,9 @@
 """The command line: `screen-pop COMMAND …`.
 
 Each module in commands/ is a command of that name, unless its name begins with `_`. It has `add_arguments(parser)`, for
-argparse, and `run(arguments)`, which returns the exit status; the first line of its docstring is its help. Only the
-command that is called is imported. A command that must start fast has `WITHOUT_ARGUMENTS`: what argparse, whose import
-takes longer than all the rest, would return if it is called without any.
+argparse, and `run(arguments)`, which returns the exit status. The first line of its docstring is its help text. Only
+the command that is called is imported. A command that must start fast has `WITHOUT_ARGUMENTS`: what argparse returns
+for no arguments. Then argparse is not imported, which takes longer than everything else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
     try:
         sys.exit(_run(sys.argv[1:]))
     except OSError as error:
-        sys.exit(f"screen-pop: {error.filename}: {error.strerror}; screen-pop check says more")
+        sys.exit(f"screen-pop: {error.filename}: {error.strerror}; for details run: screen-pop check")
     except (ImportError, SyntaxError) as error:
         from . import libraries
 
@@ -40,30 +40,31 @@ def _run(words: list[str]) -> int:
     names = _command_names()
     if words[:1] and words[0] in names:
         names = words[:1]
-    found = {name: import_module(f"{commands.__name__}.{name}") for name in names}
-    if words == names and hasattr(found[words[0]], "WITHOUT_ARGUMENTS"):
-        command = found[words[0]]
+    modules = {name: import_module(f"{commands.__name__}.{name}") for name in names}
+    if words == names and hasattr(modules[words[0]], "WITHOUT_ARGUMENTS"):
+        command = modules[words[0]]
         return int(command.run(SimpleNamespace(**command.WITHOUT_ARGUMENTS)))
-    arguments = _parser(found).parse_args(words)
+    arguments = _parser(modules).parse_args(words)
     return int(arguments.run(arguments))
 
 
 def _command_names() -> list[str]:
-    """By the files; importing pkgutil would take longer than all the rest."""
+    """From the file names. The import of pkgutil would take longer than everything else."""
     files = os.listdir(os.path.dirname(commands.__file__))
     return sorted(name[:-3] for name in files if name.endswith(".py") and not name.startswith("_"))
 
 
-def _parser(found: dict[str, ModuleType]) -> argparse.ArgumentParser:
+def _parser(modules: dict[str, ModuleType]) -> argparse.ArgumentParser:
     import argparse
 
     parser = argparse.ArgumentParser(
         prog="screen-pop",
-        description="Shows people who is calling, on their XMPP client. The dialplan runs screen_pop.py.",
+        description="Checks and administers screen_pop, which shows callers on an XMPP client. The dialplan runs"
+        " screen_pop.py.",
     )
     parser.add_argument("--version", action="version", version=f"screen_pop {__version__}")
     choices = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, command in found.items():
+    for name, command in modules.items():
         text = (command.__doc__ or "").partition("\n")[0]
         choice = choices.add_parser(name, help=text, description=text)
         command.add_arguments(choice)

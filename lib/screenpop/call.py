@@ -1,4 +1,4 @@
-"""What is known of one call. Doors import this while a caller waits."""
+"""One call. Doors import this module while a caller waits."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ EVENTS = ("ringing", "answered", "missed", "ended")
 
 
 class Call:
-    """One event of one call. All text in it has been cleaned.
+    """One event of one call. All its text is cleaned (text.py).
 
-    `id`: unique; the name of the call's file in the outbox.
-    `time`: when the event came, in seconds since the epoch. `boot` and `uptime`: Linux' id of the machine's run, and
-    its seconds until then, because a clock may be set.
-    `presentation`: Asterisk's number (`callerid.h`: `& 0x60` is not 0 for restricted or unavailable). A number that
-    must not be shown is not kept either: `number` and `name` are then empty and `withheld` is true.
+    `id`: unique; the name of the call's file in the spool.
+    `time`: when the event came, in seconds since the epoch. `boot` and `uptime`: Linux's boot id, and the seconds from
+    that boot to the event. They give the call's age even if the clock is set.
+    `presentation`: Asterisk's number (`callerid.h`: `& 0x60` is not 0 for restricted or unavailable). If the number
+    must not be shown, `number` and `name` are empty and `withheld` is true.
     `to`: recipients given by the dialplan, joined by "&"; empty for the configured ones.
-    `receipt`: ask the recipient's client to confirm (XEP-0184).
+    `receipt`: request a receipt from the recipient's client (XEP-0184).
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Call:
         to: str = "",
         receipt: bool = False,
     ) -> None:
-        """Without a `time` the call comes in now; without an `id` it gets one."""
+        """The default of `time` is now. The default of `id` is a new id."""
         if not time:
             time, boot, uptime = _now()
         self.id = id or f"{time:017.6f}-{posix.urandom(6).hex()}"
@@ -68,7 +68,7 @@ class Call:
 
     @classmethod
     def from_record(cls, record: object) -> Call:
-        """A call from its JSON object; unknown fields, such as a later version's, are ignored. Raises ValueError."""
+        """A call from its JSON object. Unknown fields, e.g. of a later version, are ignored. Raises ValueError."""
         if not isinstance(record, dict):
             raise ValueError("not a JSON object")
         fields: dict[str, Any] = {}
@@ -77,15 +77,15 @@ class Call:
                 continue
             if not isinstance(record[name], kind):
                 raise ValueError(f"{name} is not {kind[0].__name__}")
-            if float in kind and not abs(record[name]) < 2**53:  # or not a number at all
+            if float in kind and not abs(record[name]) < 2**53:  # also true for NaN
                 raise ValueError(f"{name} is out of range")
             fields[name] = clean(record[name], limit=8192) if str in kind else record[name]
         if not fields.get("id") or not 0 < fields.get("time", 0) < 2**33:
-            raise ValueError("no id or no time in it")
+            raise ValueError("it has no id or no time")
         return cls(**fields)
 
     def age(self) -> float:
-        """For how many seconds it has waited; by the wall clock only if the machine has been restarted since."""
+        """The seconds since the event. The wall clock is used only if the machine has been restarted since."""
         if self.boot and self.boot == BOOT:
             return uptime() - self.uptime
         return max(0.0, clock.time() - self.time)
@@ -103,7 +103,7 @@ _ESCAPES = {**{code: f"\\u{code:04x}" for code in range(0x20)}, ord('"'): '\\"',
 
 
 def _json(value: object) -> str:
-    """The same as `json.dumps`, whose import takes longer than all else that a door does."""
+    """The same as `json.dumps`, whose import takes longer than everything else that a door does."""
     if isinstance(value, str):
         return f'"{value.translate(_ESCAPES)}"'
     if isinstance(value, dict):
@@ -114,7 +114,7 @@ def _json(value: object) -> str:
 
 
 def uptime() -> float:
-    """Seconds since the machine was started. Nobody sets this clock, and it goes on while the machine is suspended."""
+    """Seconds since the machine was started. This clock can't be set, and it runs while the machine is suspended."""
     return clock.clock_gettime(clock.CLOCK_BOOTTIME)
 
 
@@ -135,7 +135,7 @@ def _boot_id() -> str:
 
 
 BOOT = _boot_id()
-# what each field is in JSON
+# the types that each field may have in JSON
 _KINDS: dict[str, tuple[type, ...]] = {
     **{name: (type(value),) for name, value in vars(Call(time=1.0)).items()},
     **dict.fromkeys(("time", "uptime"), (float, int)),

@@ -1,8 +1,8 @@
 """The configuration file: sections with `name = value`, and `;` comments as in Asterisk's own files.
 
-This module has the grammar. Each package declares its options as a subclass of Section (`xmpp/options.py`,
-`pop/options.py`, …), and settings.py lists those sections. The whole file is checked at once; each complaint names the
-file, the line, and what would be right.
+This module has the grammar. Each package declares its options in a subclass of Section (`xmpp/options.py`,
+`pop/options.py`, …), and settings.py lists these sections. The whole file is checked at once. Each complaint names the
+file, the line, and what is expected.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class ConfigError(Exception):
-    """The file can't be used. `complaints`: what is wrong, a line each."""
+    """The file can't be used. `complaints`: a line for each error in it."""
 
     def __init__(self, complaints: list[str]) -> None:
         super().__init__("; ".join(complaints))
@@ -29,10 +29,10 @@ class ConfigError(Exception):
 
 
 class Option(Generic[T]):
-    """An attribute of a Section: `section.name` is the value in force, `Section.name` the default.
+    """An attribute of a Section: `section.name` is the value in use, `Section.name` the default.
 
-    `read` takes the text of the file and raises ValueError, saying what would be right. `secret`: a comment behind the
-    value is a complaint, as it may be a part of the value.
+    `read` converts the text of the file. It raises ValueError with what is expected. `secret`: a comment after the
+    value is an error, because it may be a part of the value.
     """
 
     def __init__(self, read: Callable[[str], T], default: T, secret: bool = False) -> None:
@@ -46,11 +46,11 @@ class Option(Generic[T]):
         return value
 
     def __set__(self, section: Section, value: T) -> NoReturn:
-        raise AttributeError(f"{self.name} is read from the file, and can't be set")
+        raise AttributeError(f"{self.name} is read from the file and can't be set")
 
 
 class Required(Option[T]):
-    """An option without a default. `what` says what is missing when the file doesn't set it."""
+    """An option without a default. `what` describes the value, for the complaint if the file doesn't set it."""
 
     def __init__(self, read: Callable[[str], T], what: str) -> None:
         self.read, self.what, self.secret = read, what, False
@@ -63,7 +63,7 @@ class Required(Option[T]):
 
 
 class Section:
-    """The values of one section of the file. Its subclasses have an Option for each name that the section may set."""
+    """The values of one section of the file. A subclass has an Option for each name that the section may set."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
@@ -79,7 +79,7 @@ class Section:
 
     @classmethod
     def complaints(cls, given: Collection[str]) -> Iterator[str]:
-        """What is wrong with the options together. `given`: the names of those that the file sets."""
+        """What is wrong with the combination of options. `given`: the names that the file sets."""
         yield from ()
 
 
@@ -87,7 +87,7 @@ class Section:
 
 
 class File:
-    """A file that belongs to the configuration, as it is when this is made."""
+    """A file of the configuration. `has_changed` compares it with its state when this object was made."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._state = path, _state(path)
@@ -97,7 +97,7 @@ class File:
 
 
 class SecretFile(File):
-    """A file whose first line is a secret. Raises ValueError."""
+    """A file whose first line is a secret. The constructor raises ValueError."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -110,7 +110,7 @@ class SecretFile(File):
 
 
 def _state(path: Path) -> tuple[float, int] | None:
-    """The time of the last change, and the size."""
+    """The time of the last change, and the size in bytes."""
     try:
         state = path.stat()
     except OSError:
@@ -118,7 +118,7 @@ def _state(path: Path) -> tuple[float, int] | None:
     return state.st_mtime, state.st_size
 
 
-# Reading values: each function takes the text and raises ValueError, saying what would be right.
+# Reading values: each function converts the text, and raises ValueError with what is expected.
 
 
 def seconds(text: str) -> float:
@@ -135,14 +135,14 @@ def positive_number(text: str) -> int:
 
 def absolute_path(text: str) -> Path:
     if not text.startswith("/"):
-        raise ValueError(f"{text!r} should be a whole path, such as /etc/asterisk/{text}")
+        raise ValueError(f"{text!r} should be an absolute path, such as /etc/asterisk/{text}")
     return Path(text)
 
 
 def readable_file(text: str) -> File:
     file = File(absolute_path(text))
     if not os.access(file.path, os.R_OK):
-        raise ValueError(f"{text} isn't there or can't be read")
+        raise ValueError(f"{text} doesn't exist or can't be read")
     return file
 
 
@@ -154,7 +154,7 @@ def secret_file(text: str) -> SecretFile:
 
 
 class Document(NamedTuple):
-    """What a file says: `sections` by name, those of a type in the order of the file; and all files that were read."""
+    """What a file contains: `sections` by name, those with a type in the order of the file. `files`: all files read."""
 
     sections: dict[str, Section]
     files: tuple[File, ...]
@@ -165,7 +165,7 @@ class _Setting(NamedTuple):
     section: str
     name: str
     text: str
-    was_cut: bool  # at a comment
+    had_comment: bool  # which was removed
 
 
 def read(
@@ -174,13 +174,13 @@ def read(
     types: Mapping[str, type[Section]],
     former_names: Mapping[str, str],
 ) -> Document:
-    """Read the file and check it. Raises ConfigError with all that is wrong.
+    """Read the file and check it. Raises ConfigError with all errors.
 
-    `sections`: those that every file has, by name. A section of another name says by `type = …` which of `types` it is,
-    as in pjsip.conf. `former_names`: sections that have been renamed, and their names of today.
+    `sections`: the sections that every configuration has, by name. A section with another name sets `type = …` to one
+    of `types`, as in pjsip.conf. `former_names`: former names of sections, and their present names.
     """
     file = File(path)  # before it is read, so that a later change is noticed
-    complaints: list[tuple[int, str]] = []  # with the line; 0: of the whole file
+    complaints: list[tuple[int, str]] = []  # with the line; 0: about the whole file
     headings, settings = _parse(_content(path), complaints)
     headings = [(line, former_names.get(name, name)) for line, name in headings]
     kinds = {**sections, **_of_a_type(headings, settings, sections, types, complaints)}
@@ -190,7 +190,7 @@ def read(
         section = former_names.get(setting.section, setting.section)
         if not section:
             where = f"before the first section, such as [{next(iter(sections))}]"
-            complaints.append((setting.line, f"{setting.name} stands {where}"))
+            complaints.append((setting.line, f"{setting.name} is {where}"))
         elif section in kinds:
             options = kinds[section].options()
             if section not in sections:
@@ -200,7 +200,7 @@ def read(
     for name, kind in kinds.items():
         for option in kind.options().values():
             if isinstance(option, Required) and option.name not in lines[name]:
-                complaints.append((0, f"[{name}] {option.name} is missing: {option.what}"))
+                complaints.append((0, f"[{name}] {option.name} is missing; it should be {option.what}"))
     for name, kind in kinds.items():
         complaints += [(0, f"[{name}] {complaint}") for complaint in kind.complaints(lines[name])]
     if complaints:
@@ -215,7 +215,7 @@ def _content(path: Path) -> str:
     except OSError as error:
         advice = {
             errno.ENOENT: "copy screen_pop.conf.sample there and fill it in",
-            errno.EACCES: "owner root, Asterisk's group and mode 0640 let Asterisk's user read it, and nobody else",
+            errno.EACCES: "it should have owner root, Asterisk's group and mode 0640",
         }.get(error.errno or 0, "it should be a file")
         raise ConfigError([f"{path}: {error.strerror}; {advice}"]) from error
     except UnicodeDecodeError as error:
@@ -229,7 +229,7 @@ def _parse(content: str, complaints: list[tuple[int, str]]) -> tuple[list[tuple[
     headings: list[tuple[int, str]] = []
     settings: list[_Setting] = []
     for number, raw in enumerate(content.split("\n"), 1):
-        line = re.sub(r"(^|\s);.*", "", raw).strip()  # a ; within a word is part of it
+        line = re.sub(r"(^|\s);.*", "", raw).strip()  # a ; inside a word doesn't begin a comment
         if not line:
             continue
         if heading := re.fullmatch(r"\[\s*([\w-]+)\s*\]", line):
@@ -249,7 +249,7 @@ def _of_a_type(
     types: Mapping[str, type[Section]],
     complaints: list[tuple[int, str]],
 ) -> dict[str, type[Section]]:
-    """The sections that say of which type they are, by name."""
+    """The sections that set `type`, by name."""
     found = {}
     for line, name in headings:
         if name in sections or name in found:
@@ -258,11 +258,11 @@ def _of_a_type(
         if setting and setting.text in types:
             found[name] = types[setting.text]
         elif setting and types:
-            complaints.append((setting.line, f"type: {setting.text!r} is not known; there are {', '.join(types)}"))
+            complaints.append((setting.line, f"type: {setting.text!r} is unknown; there are {', '.join(types)}"))
         else:
             there_are = ", ".join(f"[{name}]" for name in sections)
             other = f", and sections with a type: {', '.join(types)}" if types else ""
-            complaints.append((line, f"no section [{name}] is known; there are {there_are}{other}"))
+            complaints.append((line, f"[{name}] is unknown; there are {there_are}{other}"))
     return found
 
 
@@ -273,20 +273,20 @@ def _take(
     lines: dict[str, int],
     complaints: list[tuple[int, str]],
 ) -> None:
-    """Put the value into `values`, and its line into `lines`; or a complaint."""
+    """Add the value to `values` and its line to `lines`, or add a complaint."""
     name, option = setting.name, options.get(setting.name)
     complaint = ""
     if not option:
         complaint = f"[{setting.section}] has no option {name!r}; there are {', '.join(options)}"
     elif name in lines:
-        complaint = f"{name} is set again; it stands in line {lines[name]} already"
-    elif option.secret and setting.was_cut:
+        complaint = f"{name} is set twice; the first time in line {lines[name]}"
+    elif option.secret and setting.had_comment:
         complaint = (
-            f"{name}: a ; behind a blank begins a comment; put the comment into a line of its own,"
-            f" or such a {name} into {name}_file"
+            f"{name}: a ; after a space begins a comment; put the comment on a line of its own;"
+            f" for a {name} that contains it, use {name}_file"
         )
     elif not setting.text:
-        complaint = f"{name} has no value: give one, or take the line out"
+        complaint = f"{name} has no value: add one, or remove the line"
     else:
         try:
             values[name] = option.read(setting.text)

@@ -1,4 +1,4 @@
-"""The libraries that this package needs, and what is wrong with those that are installed."""
+"""The libraries that this package needs, and a check of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MODULES = {  # by the name of the library
 
 
 def problems() -> list[str]:
-    """Import each of them. Returns a sentence for each that can't be imported."""
+    """Import each library. Returns a sentence for each that can't be imported."""
     found = []
     for library, module in MODULES.items():
         try:
             import_module(module)
-        except Exception as error:  # a broken one can raise anything
+        except Exception as error:  # a broken library can raise anything
             found.append(f"{library} can't be imported ({error}): run install.sh again")
     return found

@@ -1,4 +1,4 @@
-"""The log: syslog, and a file of our own. One line each, whatever stands in the text; never a password."""
+"""The log: syslog, and a file of our own. Each entry is one line. It never contains a password."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .config import Option, Section, absolute_path
 from .text import clean
 
 REMEMBERED = 20  # messages
-PROBLEMS = 100  # of one kind that are remembered
-SESSION, SPOOL, MESSAGE = "session", "spool", "message"  # what a problem concerns
+PROBLEMS = 100  # problems of one kind that are remembered
+SESSION, SPOOL, MESSAGE = "session", "spool", "message"  # the kinds of problem: what it concerns
 
 
 class LogOptions(Section):
@@ -30,13 +30,13 @@ def default_file() -> Path:
 class Log:
     def __init__(self, file: Path) -> None:
         self.file = file
-        self._problems: dict[str, list[str]] = {SESSION: [], SPOOL: [], MESSAGE: []}  # each is logged once
+        self._problems: dict[str, list[str]] = {SESSION: [], SPOOL: [], MESSAGE: []}  # present ones, each logged once
         self._file_problem = ""
-        self.last: list[dict[str, object]] = []  # what became of the last messages
+        self.last: list[dict[str, object]] = []  # the results of the last messages
         syslog.openlog("screen_pop", syslog.LOG_PID, syslog.LOG_DAEMON)
 
     def write(self, text: str) -> None:
-        """One line. The file is opened for each, so that logrotate may move it at any time."""
+        """Write one line. The file is opened for each line, so that logrotate may move it at any time."""
         line = clean(text, limit=1000)
         syslog.syslog(line)
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
@@ -50,11 +50,11 @@ class Log:
 
     @property
     def current_problem(self) -> str:
-        """Why messages wait: the last problem of the session, which concerns all of them, or of another kind."""
+        """Why messages wait: the last problem of the session, which concerns all messages, else of another kind."""
         return next((problems[-1] for problems in self._problems.values() if problems), "")
 
     def problem(self, kind: str, reason: str, waiting: int = 0) -> None:
-        """Why messages wait, and how many: one line for each reason, until problems of this kind are over."""
+        """Log why messages wait, and how many. A reason is logged again only after `problems_are_over`."""
         known = self._problems[kind]
         if reason in known:
             known.remove(reason)
@@ -66,7 +66,7 @@ class Log:
         self._problems[kind] = []
 
     def message(self, call_id: str, recipient: str, outcome: str, age: float) -> None:
-        """What became of a message, `age` seconds after the call came."""
+        """Log the result of a message, `age` seconds after the call."""
         milliseconds = round(age * 1000)
         self.write(f"{call_id} {recipient} {outcome} {milliseconds} ms")
         entry = {

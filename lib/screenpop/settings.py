@@ -1,4 +1,4 @@
-"""All of the configuration: where its file is, and the sections of each package."""
+"""The whole configuration: the path of its file, and the sections of all packages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Settings(NamedTuple):
     log: LogOptions
 
     def is_stale(self) -> bool:
-        """Whether a file that it was read from has changed since."""
+        """Whether one of the files has changed since it was read."""
         return any(file.has_changed() for file in self.files)
 
 

@@ -1,7 +1,7 @@
 """What Asterisk 22 answers to each AGI command: the handlers of res_agi.c, and GOSUB of app_stack.c.
 
-For an Asterisk without sound files and a caller who presses no key: what can't be played fails at once, and no timeout
-is waited for.
+It plays an Asterisk without sound files and a caller who presses no key. What can't be played fails at once, and
+nothing waits for a timeout.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 MAX_ARGS = 128
 STATE_RING, STATE_UP = 4, 6  # include/asterisk/channelstate.h
 
-# The texts come out of Asterisk's documentation, not out of its code; they are recorded together with the rest.
+# These texts are in Asterisk's documentation, not in its code. They are recorded together with the rest.
 USAGE: dict[str, list[str]] = json.loads(
     (Path(__file__).parents[1] / "recordings/asterisk-22-usage.json").read_text(encoding="utf-8")
 )
@@ -79,7 +79,7 @@ class CommandState:
         return built_in.get(name, self.variables.get(name))
 
     def write(self, name: str, value: str) -> None:
-        """pbx_builtin_setvar_helper: one or two leading underscores are about inheritance, not part of the name"""
+        """pbx_builtin_setvar_helper: one or two leading underscores mean inheritance and are not part of the name"""
         name = re.sub("^__?", "", name)
         if name == "CALLERID(num)":
             self.callerid = value
@@ -91,7 +91,7 @@ class CommandState:
             self.variables[name] = value
 
     def execute(self, application: str, options: str) -> int:
-        """pbx_findapp, pbx_exec: Set and NoOp do what they do, others return what the test says they return"""
+        """pbx_findapp, pbx_exec: Set and NoOp work; the others return what the test says"""
         self.executed.append((application, options))
         if application.lower() == "set":
             name, _, value = options.partition("=")
@@ -103,7 +103,7 @@ class CommandState:
 
 
 def answer(state: CommandState, line: str, dead: bool) -> tuple[list[str], bool]:
-    """agi_handle_command: the lines of the answer, and whether the command failed."""
+    """agi_handle_command: the lines of the reply, and whether the command failed."""
     argv = parse_args(line)
     name = find_command(argv)
     if name is None:
@@ -120,7 +120,7 @@ def answer(state: CommandState, line: str, dead: bool) -> tuple[list[str], bool]
 
 
 def parse_args(line: str) -> list[str]:
-    """parse_args: words apart by blanks; quotes and backslashes protect, and an open quote is closed by the end"""
+    """parse_args: splits at spaces; quotes and backslashes escape, and the end of the line closes an open quote"""
     argv: list[str] = []
     quoted = escaped = False
     whitespace = True

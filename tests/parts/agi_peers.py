@@ -1,4 +1,4 @@
-"""Whom Asterisk talks AGI to: a script that it starts, or a FastAGI server that it connects to."""
+"""The other end of AGI: a script that Asterisk starts, or a FastAGI server that it connects to."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ AST_ENVIRONMENT = {
 }
 
 LINE_LIMIT = 8192 - 1  # res_agi.c: AGI_BUF_LEN, less the zero byte
-PIECE = 4096  # of this, select() promises that writing it doesn't block
+PIECE = 4096  # select() guarantees that a write of this size doesn't block
 
 
 class PeerTimeout(Exception):
-    """The other end has taken all the time it was given."""
+    """The other end has exceeded its time."""
 
 
 class Peer:
-    """Lines to and from two descriptors, none of it later than `until` (of time.monotonic)."""
+    """Reads and writes lines over two descriptors, until `until` (a time of time.monotonic())."""
 
     preamble: Sequence[str] = ()
 
@@ -56,8 +56,8 @@ class Peer:
     def read_line(self) -> bytes:
         """run_agi: waits for the descriptor, and only then takes one line, with fgets().
 
-        What a script wrote together with an earlier line is in the buffer and not in the descriptor: it is not seen
-        before the script writes again or closes. Empty at the end; cut where fgets() and strlen() cut.
+        A line that a script wrote together with an earlier one is in the buffer and not in the descriptor, so it is not
+        seen before the script writes again or closes. Empty at the end of file; cut where fgets() and strlen() cut.
         """
         self._wait(reads=True)
         while b"\n" not in self._buffer and len(self._buffer) < LINE_LIMIT:
@@ -71,7 +71,7 @@ class Peer:
         return line.split(b"\0")[0]
 
     def write(self, data: bytes) -> None:
-        """ast_agi_send: to a script that doesn't listen any more it is said to nobody"""
+        """ast_agi_send: a script that has closed its input gets nothing, which is not an error"""
         try:
             while data:
                 self._wait(reads=False)
@@ -93,7 +93,7 @@ class Script(Peer):
 
     def __init__(self, argv: Sequence[str], env: Mapping[str, str], stderr: IO[bytes], until: float) -> None:
         script = Path(argv[0]).absolute()
-        script.stat()  # FileNotFoundError is for the script alone, not for the interpreter in its first line
+        script.stat()  # raises FileNotFoundError for the script itself, not for the interpreter in its first line
         try:
             self._process = subprocess.Popen(
                 [os.fsencode(word) for word in argv],

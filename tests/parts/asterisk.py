@@ -1,4 +1,4 @@
-"""A real Asterisk in a Box: started as a service would start it, driven by call files, heard by its log."""
+"""A real Asterisk in a Box: started as by its service, controlled by call files, observed by its log."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ load = format_pcm.so
 load = format_wav.so
 load = codec_ulaw.so
 """,
-    # What a trunk would tell about a caller, told by variables of the call file.
+    # Sets what a trunk would set about a caller, from variables of the call file.
     "extensions.conf": """
 [originated]
 exten => s,1,Set(CALLERID(num)=${ORIGINATE_NUM})
@@ -81,7 +81,7 @@ exten => s,1,Set(CALLERID(num)=${ORIGINATE_NUM})
 
 
 class Asterisk:
-    """Runs from construction until close(). One at a time in a box: the spool and the log are the usual ones."""
+    """Runs from construction until close(). A box can have only one at a time: it uses the usual spool and log."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class Asterisk:
         env: Mapping[str, str] | None = None,
         configuration: Mapping[str, str] | None = None,
     ) -> None:
-        """`configuration` has further files of the configuration folder, or text to append to those above."""
+        """`configuration`: more files of the configuration folder, or text to append to the files above."""
         self.box = box
         self._numbers = itertools.count(1)
         folder = box.path(CONFIG)
@@ -136,10 +136,7 @@ class Asterisk:
         callerid_pres: str = "allowed_not_screened",
         variables: Mapping[str, str | bytes] | None = None,
     ) -> Path:
-        """A call that can come in.
-
-        The other half of the Local channel waits, so an Answer() in the dialplan answers something.
-        """
+        """A call file for `come_in`. The other half of the Local channel waits, so that Answer() in the dialplan works."""
         told = {
             "ORIGINATE_NUM": callerid_num,
             "ORIGINATE_NAME": callerid_name,
@@ -150,7 +147,7 @@ class Asterisk:
         }
         lines = [b"Channel: Local/s@originated/n", b"Application: Wait", b"Data: 3600"]
         lines += [b"Setvar: " + name.encode() + b"=" + call_file_value(value) for name, value in told.items()]
-        # Written beside, moved in: pbx_spool reads a file as soon as it sees it.
+        # Written in another folder and then moved, because pbx_spool reads a file as soon as it sees it.
         written = self.box.path(f"/var/spool/asterisk/tmp/{next(self._numbers)}.call")
         written.write_bytes(b"\n".join(lines) + b"\n")
         owner = self.box.path(OUTGOING).stat()
@@ -158,7 +155,7 @@ class Asterisk:
         return written
 
     def come_in(self, *call_files: Path) -> None:
-        """All of them at once: pbx_spool begins a thread for each."""
+        """Start these calls at once: pbx_spool starts a thread for each."""
         outgoing = self.box.path(OUTGOING)
         for file in call_files:
             file.rename(outgoing / file.name)
@@ -168,7 +165,7 @@ class Asterisk:
         return self.box.path(LOG).read_text(errors="replace")
 
     def wait_for(self, pattern: str, path: str = LOG, *, count: int = 1, timeout: float = 30) -> re.Match[str]:
-        """Waits for the count-th line of a file in the box (the log) that the pattern is found in.
+        """Waits for the count-th line that matches the pattern, in a file of the box (the log).
 
         The file may be there already or appear later; its folder must exist.
         """
@@ -191,14 +188,14 @@ class Asterisk:
             os.close(died)
 
     def close(self) -> None:
-        """Stops it in order, or by its process id when it doesn't listen."""
+        """Stops it by its command, or by its process id if it doesn't react."""
         try:
             self.box.run([*self._command(), "-rx", "core stop now"], check=False, timeout=10)
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
             pid = self.box.path("/var/run/asterisk/asterisk.pid").read_text().strip()
             self.box.run(["sh", "-c", f"kill -KILL {pid}"], check=False)  # there is no other kill in a minimal Debian
-            self._process.kill()  # a stopped Asterisk has stopped what waits for it, too
+            self._process.kill()  # if Asterisk was stopped by a signal, what waits for it is stopped, too
             self._process.wait()
 
     def __enter__(self) -> Asterisk:
@@ -212,7 +209,7 @@ class Asterisk:
 
 
 def call_file_value(value: str | bytes) -> bytes:
-    """pbx_spool.c: apply_outgoing. A semicolon can be escaped; what else starts a comment or ends a line can't."""
+    """pbx_spool.c: apply_outgoing. Of what starts a comment or ends a line, only a semicolon can be escaped."""
     raw = value.encode() if isinstance(value, str) else value
     if re.search(rb"[ \t]#|\n|\s$", raw):
         raise ValueError(f"{value!r} can't be written into a call file")

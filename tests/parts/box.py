@@ -1,4 +1,4 @@
-"""A Debian system with Asterisk in it, for one test session: started pristine, gone without a trace at the end."""
+"""A Debian system with Asterisk, for one test session: new at the start, removed completely at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 PREFIX = "/opt/screen_pop"
 INSTALLED = f"{PREFIX}/lib/screen_pop/current"
-# What a base has beside a minimal Debian, by the part of its name after the suite's.
+# The packages of a base in addition to a minimal Debian, by the part of its name after the suite.
 # The lua packages are named because debootstrap does not resolve the virtual ones that Prosody depends on.
 PACKAGES = {
     "": "asterisk,python3-venv,ca-certificates",
@@ -24,11 +24,11 @@ PACKAGES = {
 }
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-# Mounts and processes that only the command sees, and that are gone with it.
+# Only the command sees these mounts and processes, and they end with it.
 APART = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
 
-# The first process of the box. What the box writes lives in a tmpfs. The process stays until its standard input ends,
-# which happens however the tests end; then the kernel kills whatever still runs in the box, and the mounts are gone.
+# The first process of the box. The box writes to a tmpfs. The process runs until its standard input ends, which happens
+# however the tests end. Then the kernel kills what still runs in the box, and removes the mounts.
 HOLD = """
 read -r pid rest < /proc/self/stat           # as seen from outside: the box's /proc is not mounted yet
 mount -t tmpfs -o mode=755 screen_pop "$2"
@@ -43,12 +43,12 @@ exec chroot "$2/root" sh -c 'echo "$0"; exec env --ignore-signal=CHLD cat > /dev
 
 
 class BoxUnavailable(Exception):
-    """This machine can't have a box; the text says why."""
+    """A box can't be made on this machine. The text says why."""
 
 
 class Box:
-    """A base with an overlay on top: "sid" and "bullseye" have Asterisk; "trixie-servers" and "sid-servers" have
-    Prosody, ejabberd and jabberd2. Its network is the machine's own.
+    """A base with an overlay: "sid" and "bullseye" have Asterisk; "trixie-servers" and "sid-servers" have
+    Prosody, ejabberd and jabberd2. It uses the network of the machine.
     """
 
     def __init__(self, name: str = "sid") -> None:
@@ -60,7 +60,7 @@ class Box:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # ctrl-C is for the tests, which then end the box in order
+            start_new_session=True,  # ctrl-C goes only to the tests, which then end the box
         )
         assert self._holder.stdout is not None
         self._pid = self._holder.stdout.readline().decode().strip()
@@ -70,7 +70,7 @@ class Box:
 
     @staticmethod
     def base(name: str = "sid") -> Path:
-        """The folder with the untouched Debian system, built when it is missing: minutes, and a network."""
+        """The folder with the new Debian system. If it is missing, it is built, which takes minutes and a network."""
         if os.geteuid() != 0:
             raise BoxUnavailable("a box with another Debian needs root")
         return cached(name, lambda folder: debootstrap(*name.partition("-")[::2], folder))
@@ -85,7 +85,7 @@ class Box:
         timeout: float | None = 120,
         **how: Any,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Runs a program in the box and waits for it; its output is in the result."""
+        """Runs a program in the box and waits for it. The result has its output."""
         argv, environment = self._inside(command, user, env)
         how = {"capture_output": True, **({} if "input" in how else {"stdin": subprocess.DEVNULL}), **how}
         done = subprocess.run(argv, env=environment, check=False, timeout=timeout, **how)
@@ -102,13 +102,13 @@ class Box:
         env: Mapping[str, str] | None = None,
         **how: Any,
     ) -> subprocess.Popen[bytes]:
-        """Starts a program in the box. Whichever signal ends the result, the program gets SIGKILL."""
+        """Starts a program in the box. If a signal ends the returned process, the program gets SIGKILL."""
         argv, environment = self._inside(command, user, env)
         return subprocess.Popen(argv, env=environment, **{"stdin": subprocess.DEVNULL, **how})
 
     def as_own_process(self, command: Sequence[str], uid: int, gid: int) -> list[str]:
-        """A command line that enters the box and then becomes the command, by exec, so that Popen has the process id of
-        the program itself and signals reach it. The program sees no processes in /proc.
+        """A command line that enters the box and then executes the command, so that Popen has the process id of the
+        program itself and signals reach it. The program sees no processes in /proc.
         """
         enter = ["nsenter", "--target", self._pid, "--mount", "--root", "--wd"]
         become = ["setpriv", "--pdeathsig", "KILL", "--reuid", str(uid), "--regid", str(gid), "--clear-groups"]
@@ -117,7 +117,7 @@ class Box:
     def share(self, folder: Path) -> None:
         """Makes a folder of the machine visible at the same path in the box."""
         self.run(["install", "--directory", folder])
-        # without --root, so that the folder and the root of the box can both be named
+        # without --root, so that the command can name both the folder and the root of the box
         mount = ["mount", "--bind", str(folder), f"{self._mount_point}/root{folder}"]
         subprocess.run(["nsenter", "--target", self._pid, "--mount", "--", *mount], check=True)
 
@@ -131,7 +131,7 @@ class Box:
         return [*enter, "--", *become, "--", *map(str, command)], {"PATH": PATH, **(env or {})}
 
     def path(self, inside: str | Path) -> Path:
-        """Where a file of the box is found from outside, to read and to write."""
+        """The path of a file of the box from outside, to read and to write it."""
         root = Path(f"/proc/{self._pid}/root")
         found, parts = root, list(Path(inside).parts)
         while parts:
@@ -141,14 +141,14 @@ class Box:
             elif part == "..":
                 found = found.parent if found != root else root
             elif (found / part).is_symlink():
-                # An absolute link (/var/run) starts at the root of the box; from outside it would start at ours.
+                # An absolute link (/var/run) begins at the root of the box; from outside it would begin at ours.
                 parts = [*(found / part).readlink().parts, *parts]
             else:
                 found /= part
         return found
 
     def processes(self, argument: str) -> list[str]:
-        """The ids, as the box counts them, of the processes with this argument."""
+        """The process ids, inside the box, of the processes with this argument."""
         found = []
         for process in self.path("/proc").glob("[0-9]*"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # gone meanwhile
@@ -157,7 +157,7 @@ class Box:
         return found
 
     def install_checkout(self) -> None:
-        """By its installer, into a prefix of its own."""
+        """Installs the checkout with its installer, into a prefix of its own."""
         checkout, packages = self.path("/tmp/checkout"), self.path("/tmp/wheels")
         checkout.mkdir()
         for name in ("install.sh", "requirements.txt", "screen_pop.conf.sample", "screen_pop.py"):
@@ -169,12 +169,12 @@ class Box:
         shutil.rmtree(packages)
 
     def close(self) -> None:
-        """Ends what runs in the box and takes the box away."""
+        """Ends everything that runs in the box, and removes the box."""
         try:
             self._holder.communicate(timeout=10)
         except subprocess.TimeoutExpired:
-            # All is dead and unmounted, but an orphan of the box went to a first process that doesn't wait for its
-            # children, as a container may have, and for that the kernel keeps the process namespace.
+            # Everything has ended and is unmounted. But an orphan of the box may have become a child of an init process
+            # that doesn't wait for its children, as in some containers; then the kernel keeps the process namespace.
             self._holder.kill()
             self._holder.communicate()
 
@@ -186,15 +186,15 @@ class Box:
 
 
 def debootstrap(suite: str, kind: str, folder: Path) -> None:
-    # Interrupted, debootstrap leaves mounts behind, and may go on by itself: so apart, and not longer than we live.
+    # If interrupted, debootstrap leaves mounts behind and may continue: so it gets namespaces that end with us.
     apart = ["setpriv", "--pdeathsig", "KILL", *APART, "--mount-proc"]
     build_step([*apart, "debootstrap", "--variant=minbase", f"--include={PACKAGES[kind]}", suite, folder])
-    # A mirror may be a snapshot, older than the date its index says.
+    # A mirror may be a snapshot whose index has expired.
     (folder / "etc/apt/apt.conf.d/80no-valid-until").write_text('Acquire::Check-Valid-Until "false";\n')
 
 
 def wheels() -> Path:
-    """The folder with the wheels of requirements.txt, built outside so that the box needs no network."""
+    """The folder with the wheels of requirements.txt, made outside the box so that it needs no network."""
     requirements = CHECKOUT / "requirements.txt"
     version = hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
     pip_wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--requirement", str(requirements)]
@@ -217,7 +217,7 @@ def cache() -> Path:
 
 
 def cached(name: str, build: Callable[[Path], None]) -> Path:
-    """The folder of that name in the cache, which is there only when it was built to its end."""
+    """The folder of that name in the cache. It exists only if it was built completely."""
     folder, unfinished = cache() / name, cache() / f"{name}.unfinished"
     with (cache() / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""A box as its administrator has it: a checkout, an account, and Asterisk with the configuration of its package."""
+"""A box as an administrator has it: a checkout, an account, and Asterisk with the configuration of its package."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ COMMAND = "/usr/local/bin/screen-pop"
 SCRIPT = f"{AGI_FOLDER}/screen_pop.py"
 LOGROTATE = "/etc/logrotate.d/screen_pop"
 
-# Of no interest: what the kernel shows, what runs, what is written all the time, and what can be made again at will.
+# Not compared: files of the kernel, runtime files, logs and caches.
 NOT_LISTED = ("/proc", "/sys", "/dev", "/run", "/var/log", "/var/cache", "/var/lib/apt", "/root/.cache")
 HASHED = ("/etc", "/opt", "/root", "/tmp", "/usr/local", AGI_FOLDER, "/var")
 COMPILED_FOR_THE_SYSTEM = re.compile(r"/usr/(lib|share)/.*/__pycache__")
@@ -83,7 +83,7 @@ class Administrator:
         env: dict[str, str] | None = None,
         **how: Any,
     ) -> Output:
-        """`./install.sh OPTIONS`, which must end with that status; `within`: a command that runs it."""
+        """Run `./install.sh OPTIONS`, which must end with that status. `within`: a command that runs it."""
         command = ["env", f"--chdir={HERE}", *within, "./install.sh", *options]
         done = self.box.run(command, env={**ENVIRONMENT, **(env or {})}, check=False, **how)
         output = Output(done.returncode, done.stdout.decode(), done.stderr.decode())
@@ -91,11 +91,11 @@ class Administrator:
         return output
 
     def install(self, *options: str, **how: Any) -> Output:
-        """With the account, and without a network."""
+        """Install with the account, without a network."""
         return self.run(*self.account, *self.offline, *options, **how)
 
     def new_version(self, version: str) -> None:
-        """The checkout becomes another version."""
+        """Change the version of the checkout."""
         file = self.box.path(f"{HERE}/lib/screenpop/__init__.py")
         file.write_text(re.sub('__version__ = ".*"', f'__version__ = "{version}"', file.read_text()))
 
@@ -103,7 +103,7 @@ class Administrator:
         return self.box.run([COMMAND, "--version"]).stdout.decode().strip().rpartition(" ")[2]
 
     def current(self) -> str:
-        """The id of the release that calls use."""
+        """The name of the release that calls use."""
         return os.readlink(self.box.path(LIBRARY) / "current").rpartition("releases/")[2]
 
     def releases(self) -> set[str]:
@@ -124,12 +124,12 @@ ENVIRONMENT = {"HOME": "/root", "LC_ALL": "C.UTF-8", "PIP_RETRIES": "0"}
 
 
 def copy_checkout(target: Path) -> None:
-    """What a clone of it would be, with what isn't committed yet."""
+    """Copy the checkout as a clone would, and include what isn't committed yet."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(command, cwd=CHECKOUT, check=True, stdout=subprocess.PIPE).stdout.decode()
         names = [name for name in listed.split("\0") if name and (CHECKOUT / name).exists()]
-    except (OSError, subprocess.CalledProcessError):  # somebody's copy, without the repository
+    except (OSError, subprocess.CalledProcessError):  # a copy without the repository
         ignored = shutil.ignore_patterns(".*", "__pycache__")
         shutil.copytree(CHECKOUT, target, ignore=ignored)
         return
@@ -140,7 +140,7 @@ def copy_checkout(target: Path) -> None:
 
 
 class Running:
-    """`install.sh` in a session of its own, to be interrupted."""
+    """`install.sh` in a session of its own, so that a test can interrupt it."""
 
     def __init__(self, administrator: Administrator, *options: str) -> None:
         self.box = administrator.box
@@ -155,7 +155,7 @@ class Running:
         )
 
     def until(self, holds: Callable[[], bool]) -> None:
-        """Until then it must not have ended."""
+        """Wait for the condition; the installer must not end before."""
 
         def running_or_done() -> bool:
             assert self._process.poll() is None, f"ended before: {self._said()}"
@@ -164,12 +164,12 @@ class Running:
         until(running_or_done)
 
     def signal(self, name: str, *, group: bool) -> None:
-        """`group`: all that it has started gets it too, as with ctrl-C."""
+        """`group`: send it to all that the installer has started, as ctrl-C does."""
         pid = self._pid_file.read_text().strip()
         self.box.run(["sh", "-c", f"kill -{name} {'-' if group else ''}{pid}"])
 
     def end(self) -> tuple[int, str]:
-        """Its status, and what it has said."""
+        """Wait for its end. Returns its status and output."""
         said = self._said()
         return self._process.wait(), said
 
@@ -178,7 +178,7 @@ class Running:
 
 
 class Terminal:
-    """`install.sh` on a terminal, and somebody who answers."""
+    """`install.sh` on a terminal, and an administrator who types."""
 
     def __init__(self, administrator: Administrator, *options: str) -> None:
         self._ours, self._theirs = pty.openpty()
@@ -193,7 +193,7 @@ class Terminal:
         )
 
     def wait_for(self, pattern: str) -> None:
-        """What it says next, behind what has been waited for before."""
+        """Wait for this output, after the output that was waited for before."""
         while not (found := re.compile(pattern).search(self.shown, self._seen)):
             assert self._read(), f"ended before {pattern!r}:\n{self.shown}"
         self._seen = found.end()
@@ -216,7 +216,7 @@ class Terminal:
         os.close(self._theirs)
 
     def _read(self) -> bool:
-        """False when it has ended and nothing is left to read."""
+        """Returns False when it has ended and there is nothing left to read."""
         died = os.pidfd_open(self._process.pid)
         try:
             ready, _, _ = select.select([self._ours, died], [], [], PATIENCE)
@@ -235,7 +235,7 @@ class Terminal:
 
 
 class UntouchedAsterisk(Asterisk):
-    """With the configuration that came with its package, as its service starts it; only the dialplan is added to."""
+    """With the configuration of its package, started as by its service; the test only adds to the dialplan."""
 
     CONSOLE = "/var/log/asterisk/console"
 
@@ -266,7 +266,7 @@ class UntouchedAsterisk(Asterisk):
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """For what can't be watched: folders that aren't there yet, say."""
+    """Wait for a condition without an event, such as a folder that doesn't exist yet."""
     deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline, f"not within {PATIENCE} s"
@@ -274,7 +274,7 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 def files(box: Box, *but: str) -> Listing:
-    """Each file and folder of the box with its kind, mode, owner and content, except those under `but`."""
+    """Each file and folder of the box with its type, mode, owner and content, except those under `but`."""
     root = str(box.path("/"))
     skipped = {f"{root}{path}" for path in (*NOT_LISTED, *but)}
     found: Listing = {}
@@ -299,7 +299,7 @@ def files(box: Box, *but: str) -> Listing:
 
 
 def changes(before: Listing, after: Listing) -> list[str]:
-    """What is different, a line for each file."""
+    """The differences, a line for each file."""
     lines = [f"gone: {name}" for name in before.keys() - after.keys()]
     lines += [f"new: {name} {after[name]}" for name in after.keys() - before.keys()]
     both = before.keys() & after.keys()

@@ -1,4 +1,4 @@
-"""A certification authority of the tests' own, and certificates that no client should accept."""
+"""A certification authority for the tests, and certificates that no client should accept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a server is given, and the `ca_file` that a client needs to verify it."""
+    """The files of a server, and the `ca_file` that a client needs to verify it."""
 
     cert_file: Path
     key_file: Path
@@ -30,7 +30,7 @@ class Authority:
         self._ca.cert_pem.write_to_path(str(self.ca_file))
 
     def issue(self, folder: Path, *names: str, expired: bool = False) -> Certificate:
-        """Writes the chain and the key for these host names (or IP addresses) into the folder."""
+        """Writes the chain and the key for these host names or IP addresses into the folder."""
         now = datetime.now(timezone.utc)
         end = now - timedelta(days=1) if expired else now + timedelta(days=30)
         leaf = self._ca.issue_cert(*names, not_before=now - timedelta(days=2), not_after=end)
@@ -41,7 +41,7 @@ class Authority:
 
 
 class Signed:
-    """A certificate and its key, signed by another one or by itself. `days`: from when until when, counted from now."""
+    """A certificate and its key, signed by `issuer` or by itself. `days`: its validity, in days from now."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Signed:
         self.pem = builder.sign(signer.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def for_a_server(self, folder: Path, ca: Signed, *chain: Signed) -> Certificate:
-        """Writes what a server sends, this certificate and the chain, and the CA that a client trusts."""
+        """Writes the chain that the server sends (this certificate and `chain`), and the CA that the client trusts."""
         certificate = Certificate(folder / "cert.pem", folder / "key.pem", folder / "ca.pem")
         certificate.cert_file.write_bytes(b"".join(one.pem for one in (self, *chain)))
         certificate.key_file.write_bytes(

@@ -1,4 +1,4 @@
-"""Debian packages, unpacked into a folder: nothing is installed, no service starts, no root is needed."""
+"""Unpacks Debian packages into a folder. Nothing is installed, no service starts, and it doesn't need root."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Without this, apt as root would first try to download as the user `_apt`, who can't write where we ask it to.
+# As root, apt would first try to download as the user `_apt`, which can't write to our folder.
 SAME_USER = ("-o", "APT::Sandbox::User=root")
 
 
 class NotAvailable(Exception):
-    """Says in one sentence why the package can't be had here."""
+    """The package is not available. The text is a sentence that says why."""
 
 
 class AptFailed(Exception):
@@ -23,9 +23,9 @@ class AptFailed(Exception):
 
 
 def fetch(package: str, into: Path) -> Path:
-    """Unpacks the package, and those of its dependencies that the machine lacks, into the folder.
+    """Unpacks the package, and the dependencies that the machine lacks, into the folder.
 
-    A folder that exists already is complete: it appears under its name only when all is in it.
+    A folder that exists is complete: it gets its name after everything has been unpacked.
     """
     if into.exists():
         return into
@@ -39,12 +39,12 @@ def fetch(package: str, into: Path) -> Path:
             raise NotAvailable(f"{package} can't be fetched with apt-get: {reason}") from None
         unpacked = Path(work, "unpacked")
         unpacked.mkdir()
-        unpacked.chmod(0o755)  # what is run from here may run as another user
+        unpacked.chmod(0o755)  # programs in it may run as another user
         for archive in archives:
             subprocess.run(["dpkg-deb", "-x", str(archive), str(unpacked)], check=True)
         try:
             unpacked.rename(into)
-        except OSError:  # somebody else was faster, which is as good
+        except OSError:  # another process was faster
             if not into.exists():
                 raise
     return into
@@ -54,7 +54,7 @@ def _download(package: str, folder: Path) -> list[Path]:
     try:
         return _download_known(package, folder / "known")
     except AptFailed:
-        # No package lists (a fresh container image) or old ones: take fresh ones, in a place of our own.
+        # The package lists are missing (in a new container image) or old: download new ones into a folder of our own.
         lists, cache = folder / "lists", folder / "cache"
         (lists / "partial").mkdir(parents=True)
         (cache / "archives" / "partial").mkdir(parents=True)

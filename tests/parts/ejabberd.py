@@ -1,7 +1,7 @@
-"""An ejabberd of the tests' own: the machine's program or a box's, private configuration, data and log, loopback ports.
+"""An ejabberd for the tests: the program of the machine or of a box, with its own configuration, data, log and ports.
 
-It runs as an Erlang node that isn't distributed, so there is no node name to collide and no epmd to leave behind. That
-takes `ejabberdctl` out of the way, which also would run only as the user of the machine's own ejabberd.
+It runs as an Erlang node that isn't distributed, so no node names collide and no epmd is left behind. `ejabberdctl` is
+not used: it would run only as the user of the machine's own ejabberd.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Ejabberd(Server):
         self._libraries = _libraries(box)
         super().__init__(folder, certificate, domain, accounts, direct_tls, box)
         configuration = self._configuration(mechanisms, hashed, offline, rate)
-        (folder / "ejabberd.yml").write_text(json.dumps(configuration, indent=2))  # YAML, which JSON is
-        # Erlang's own resolver: names from /etc/hosts, nothing asked of the network
+        (folder / "ejabberd.yml").write_text(json.dumps(configuration, indent=2))  # JSON is valid YAML
+        # Erlang's resolver: names from /etc/hosts only, not from the network
         (folder / "inetrc").write_text("{lookup, [file]}.\n")
 
     def command(self) -> list[str]:
@@ -75,7 +75,7 @@ class Ejabberd(Server):
         return f"{READY} {self.pid}\n" in self.output() and super().ready()
 
     def log(self) -> str:
-        """What it writes to its console, because it writes its log file with a delay."""
+        """The output on its console; it writes its log file with a delay."""
         return self.output()
 
     def sign_in_line(self, jid: str) -> str:
@@ -107,7 +107,7 @@ class Ejabberd(Server):
         }
 
     def _register_accounts(self) -> str:
-        """In Erlang; those that exist already, after a restart, stay."""
+        """Erlang code that makes the accounts. After a restart they exist already and stay as they are."""
         registered = [
             f"ejabberd_auth:try_register({_erlang(user)}, {_erlang(self.domain)}, {_erlang(password)})"
             for user, password in self.accounts.items()
@@ -121,7 +121,7 @@ def _erlang(text: str) -> str:
 
 
 def _libraries(box: Box | None) -> Path:
-    """The folder with Erlang's libraries, as the program sees it."""
+    """The path of Erlang's libraries, as the program sees it."""
     root = box.path("/") if box else Path("/")
     found = sorted(root.glob("usr/lib/*/ejabberd-*/ebin"))
     if not (found and (box or shutil.which("erl"))):

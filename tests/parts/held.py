@@ -1,6 +1,8 @@
-"""Who waits for whom when a script ends: the dialplan, the script and what the script leaves behind each write a line.
+"""Tests whether the dialplan waits when a script ends: dialplan, script and the process that the script leaves behind
+each write a line.
 
-What is left behind waits for the gate, so a dialplan that doesn't wait writes before it, and one that waits after it.
+The process left behind waits for the gate. A dialplan that doesn't wait for it writes before it, one that waits writes
+after it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from pathlib import Path
 HELD = ["script", "left behind", "dialplan SUCCESS"]
 NOT_HELD = ["script", "dialplan SUCCESS", "left behind"]
 
-# What is left behind, the script that leaves it, and the order that must come of it.
+# What is left behind: the script that leaves it, and the expected order.
 CASES = {
     "a child that has standard output": (
         "(read go < {gate}; echo left behind > {order}) & echo script > {order}",
@@ -30,7 +32,7 @@ CASES = {
 
 
 class Fifo:
-    """Lines between processes; neither end waits for the other to open it."""
+    """Passes lines between processes. Neither end waits for the other to open it."""
 
     def __init__(self, path: Path) -> None:
         os.mkfifo(path)
@@ -53,7 +55,7 @@ class Fifo:
 
 
 def order_of(expected: list[str], order: Fifo, gate: Fifo) -> list[str]:
-    """The lines as they came. The gate is opened when everybody has written who is not expected to wait for it."""
+    """The lines in their order. The gate is opened after all lines that are not expected to wait for it."""
     seen = [order.read_line() for _ in expected[: expected.index("left behind")]]
     gate.write_line("go")
     return seen + [order.read_line() for _ in expected[len(seen) :]]

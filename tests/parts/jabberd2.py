@@ -1,4 +1,4 @@
-"""A jabberd2 of the tests' own, from a box: router, session manager and client manager are a process each."""
+"""A jabberd2 for the tests, in a box. Router, session manager and client manager are separate processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from parts.server import Server, free_port, give_to_ordinary_user
 
 
 class Jabberd2(Server):
-    """It has no SCRAM. `hashed`: a password is stored as the MD5 of user, domain and password."""
+    """It has no SCRAM. `hashed`: passwords are stored as the MD5 hash of user, domain and password."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Jabberd2(Server):
 """
 
     def _connection(self) -> str:
-        """To the router, which may not listen yet."""
+        """The connection to the router, which may not listen yet."""
         return f"""\
   <router>
     <ip>{self.host}</ip>

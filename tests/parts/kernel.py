@@ -1,4 +1,4 @@
-"""Stands in for the modules `os` and `posix` in the code of the spool: a kill at a change of a file, or a full disk."""
+"""Replaces the modules `os` and `posix` in the spool's code: plays a kill at a change of a file, or a full disk."""
 
 from __future__ import annotations
 

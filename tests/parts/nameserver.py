@@ -1,4 +1,4 @@
-"""A DNS server of the tests' own, on a loopback UDP port."""
+"""A DNS server for the tests, on a UDP port of loopback."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Records = Mapping[tuple[str, str], Sequence[str]]
 class Nameserver:
     """`records` as in a zone file: {("_xmpp-client._tcp.screenpop.test", "SRV"): ["5 0 5222 xmpp.screenpop.test."]}.
 
-    A name that isn't there is answered with NXDOMAIN; `fault` is None, "silent" or "servfail", and may be changed.
+    The answer for an unknown name is NXDOMAIN. `fault` is None, "silent" or "servfail", and may be changed.
     """
 
     host = "127.0.0.1"

@@ -1,4 +1,4 @@
-"""A box that calls come in to, as far as screen_pop sees it: its configuration, outbox and log in a folder."""
+"""A box with incoming calls, as screen_pop sees it: its configuration, spool and log in a folder."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ to = {to}
 
 
 def configuration(jid: str, password: str, server: str, ca_file: Path | str, to: str, **pop: object) -> str:
-    """The text of screen_pop.conf; `pop`: further options of [pop]."""
+    """The text of screen_pop.conf. `pop`: more options of [pop]."""
     options = "\n".join(f"{name} = {value}" for name, value in pop.items())
     return CONFIGURATION.format(jid=jid, password=password, server=server, ca_file=ca_file, to=to, pop=options)
 
 
 @contextlib.contextmanager
 def in_real_asterisk(box: Box, server: Server, dialplan: str, **pop: object) -> Iterator[tuple[Asterisk, Recipient]]:
-    """The checkout in a box, its Asterisk with this dialplan, and alice, who is told of the calls, signed in."""
+    """The checkout in a box, its Asterisk with this dialplan, and the recipient alice, signed in."""
     box.install_checkout()
     files = {
         "ca.pem": server.ca_file.read_text(),
@@ -65,7 +65,7 @@ def in_real_asterisk(box: Box, server: Server, dialplan: str, **pop: object) -> 
 
 
 class Pbx:
-    """On leaving, its sender is gone."""
+    """On exit, its sender is ended."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Pbx:
         to: str = f"alice@{DOMAIN}",
         **pop: Any,
     ) -> None:
-        """`server`: what has a host and a port; `pop`: further options of [pop]."""
+        """`server`: an object with a host and a port. `pop`: more options of [pop]."""
         self.conf, self.log_file, self.outbox = (
             folder / "screen_pop.conf",
             folder / "screen_pop.log",
@@ -120,7 +120,7 @@ class Pbx:
         return Channel(variables=variables, **channel).run([SCRIPT, *arguments], env=self.env)
 
     def screen_pop(self, *arguments: str, status: int = 0) -> str:
-        """What `screen-pop` prints; it must end with that status."""
+        """The output of `screen-pop`, which must end with that status."""
         with self.start_screen_pop(*arguments) as process:
             output, _ = process.communicate()
         assert process.returncode == status, output
@@ -142,15 +142,15 @@ class Pbx:
         return records.waiting(self.outbox.path)
 
     def wait_until_sent(self) -> None:
-        """Until nothing waits any more."""
+        """Wait until no call or message waits."""
         self.wait_until(lambda: not self.waiting())
 
     def wait_until(self, condition: Callable[[], Any]) -> None:
-        """Where no event tells of it; else the log says what became of it."""
+        """Wait for a condition without an event; at a timeout, show the log."""
         eventually(condition, lambda: self.log)
 
     def sender(self, outbox: Outbox | None = None) -> int | None:
-        """The process id of the sender of that outbox, ours if none is given; if one is up."""
+        """The process id of the sender of that spool (default: ours), or None if there is no sender."""
         path = (outbox or self.outbox).path.encode()
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -163,11 +163,11 @@ class Pbx:
 
     @property
     def spare(self) -> Outbox:
-        """Where calls wait when the outbox can't be written."""
+        """The spool in memory, for calls that can't be written to the spool."""
         return Outbox(Outbox(self.env["SCREEN_POP_SPOOL"]).spare_path)
 
     def kill_sender(self, outbox: Outbox | None = None) -> None:
-        """As `kill -9` does it, and wait until it has gone: its lock is free then."""
+        """Send SIGKILL and wait until it has ended: then its lock is free."""
         pid = self.sender(outbox)
         if pid is not None:
             os.kill(pid, signal.SIGKILL)

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""An AGI script that tries its Asterisk: says what a scenario says, and writes down all that it was told.
+"""An AGI script that tests an Asterisk: it sends the commands of a scenario and records all replies.
 
     probe.py SCENARIO [ARG…]          the record goes to $PROBE_RECORD/SCENARIO.json
 
-Bare Python, so that it runs in any Asterisk and shows the lines as they are.
+It uses Python without libraries, so that it runs in any Asterisk and records the lines unchanged.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ ANSWER now
     .split(b"\n")
 )
 
-lines: list[tuple[str, str]] = []  # the conversation, and with the mark "!" what else happened
+lines: list[tuple[str, str]] = []  # the conversation, and other events with the mark "!"
 
 
 def hear() -> bytes:
@@ -272,7 +272,7 @@ def hear() -> bytes:
 
 
 def hear_answer() -> None:
-    # 520- starts an answer of several lines and 520 with a space ends it; after 100 comes another line.
+    # 520- starts a reply of several lines, and 520 with a space ends it. After 100 another line follows.
     line = hear()
     if line.startswith(b"520-"):
         while line and not line.startswith(b"520 "):
@@ -310,7 +310,7 @@ def hangup() -> None:
 
 def hangup_without_signal() -> None:
     ask(b"HANGUP")
-    ask(b"NOOP")  # the signal would be sent before this is answered
+    ask(b"NOOP")  # the signal would be sent before the reply to this
     lines.append(("!", "SIGHUP" if signal.SIGHUP in signal.sigpending() else "no SIGHUP"))
 
 

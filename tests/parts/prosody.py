@@ -1,7 +1,7 @@
-"""A Prosody of the tests' own: private configuration, data and log, loopback ports, an ordinary user.
+"""A Prosody for the tests, with configuration, data, log and loopback ports of its own, run as an ordinary user.
 
-Without a box the machine's Prosody is used if it has one, without touching its configuration or service; if it has
-none, the distribution's package is unpacked into a folder and run from there. Prosody 0.11, 0.12 and 13.
+Without a box, the machine's Prosody is used, but not its configuration or service. If it has none, the distribution's
+package is unpacked into a folder and run from there. It works with Prosody 0.11, 0.12 and 13.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ MECHANISMS = ("PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRA
 
 
 class Prosody(Server):
-    """`mechanisms`: the SASL mechanisms to offer, of those that the storage allows; default: all but DIGEST-MD5.
+    """`mechanisms`: the SASL mechanisms to offer, of those that the storage allows (default: all but DIGEST-MD5).
 
     `hashed`: passwords are stored as in Prosody's default, which allows SCRAM-SHA-1 and PLAIN; in the clear they allow
     SCRAM-SHA-256, too. Prosody 0.11 has no other SCRAM than SCRAM-SHA-1.
-    `federated`: it looks for the servers of other domains. `extra` is added to the configuration of the virtual host.
+    `federated`: it connects to the servers of other domains. `extra`: text for the configuration of the virtual host.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ VirtualHost "{self.domain}"
 """
 
     def _write_accounts(self) -> None:
-        """Prosody's own storage; internal_hashed replaces the password by its hash when it first needs it."""
+        """Prosody's storage. internal_hashed replaces a password by its hash when it first uses it."""
         folder = self.folder / "data" / _encoded(self.domain) / "accounts"
         folder.mkdir(parents=True, exist_ok=True)
         for user, password in self.accounts.items():
@@ -100,7 +100,7 @@ VirtualHost "{self.domain}"
 
 
 def _encoded(name: str) -> str:
-    """As util/datamanager.lua writes file names."""
+    """Encodes a file name as util/datamanager.lua does."""
     return re.sub(r"[^A-Za-z0-9]", lambda other: f"%{ord(other[0]):02x}", name)
 
 
@@ -116,7 +116,7 @@ class _Installed:
 
 
 class _Unpacked:
-    """Prosody is Lua: a launcher that names the folder of its sources, an interpreter, and libraries in C."""
+    """Runs an unpacked Prosody: a launcher that knows the folder of its sources, a Lua interpreter, libraries in C."""
 
     def __init__(self, root: Path) -> None:
         self._root = root

@@ -1,4 +1,4 @@
-"""Somebody who is shown the calls: an independent XMPP client (slixmpp), available, in a thread of its own."""
+"""A recipient of calls: an independent XMPP client (slixmpp), signed in, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Received:
 
 
 class Recipient:
-    """`messages` is all that came, in its order; a carbon, a receipt, an error is a message too."""
+    """`messages`: all messages in the order of arrival, including carbons, receipts and errors."""
 
     def __init__(self, jid: str, password: str, host: str, port: int, ca_file: Path, receipts: bool = False) -> None:
         self.jid = jid
@@ -55,7 +55,7 @@ class Recipient:
         return cls(server.jid(user), server.accounts[user], server.host, server.port, server.ca_file, receipts)
 
     def start(self) -> None:
-        """Returns when the server knows that we are available; raises ConnectionError if it doesn't let us in."""
+        """Returns when the server knows that we are available. Raises ConnectionError if the sign-in fails."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=self.jid)
         self._thread.start()
@@ -76,14 +76,14 @@ class Recipient:
             self._end_thread()
 
     def sync(self) -> None:
-        """Afterwards all that the server had routed to us before has arrived.
+        """Wait until everything that the server has already routed to us has arrived.
 
-        It sends stanzas in order (RFC 6120 §10.1), so a ping to ourselves (XEP-0199) comes after all of it.
+        It sends stanzas in order (RFC 6120 section 10.1), so a ping to ourselves (XEP-0199) arrives last.
         """
         self._do(self._ping_myself())
 
     def wait_for_message(self, timeout: float = PATIENCE) -> Received:
-        """The first message that hasn't been waited for before."""
+        """The first message that hasn't been returned before."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: len(self.messages) > self._waited_for, timeout):
                 raise TimeoutError(f"{self.jid} got no message within {timeout} s")
@@ -91,12 +91,12 @@ class Recipient:
             return self.messages[self._waited_for - 1]
 
     def send(self, to: str, body: str, payload: str = "") -> None:
-        """`payload`: an element that the message has beside its body."""
+        """`payload`: an element in addition to the body."""
         self._do(self._send(to, body, payload))
 
     @property
     def mechanism(self) -> str:
-        """The SASL mechanism we have signed in with."""
+        """The SASL mechanism of the sign-in."""
         return str(getattr(self._client.plugin["feature_mechanisms"].mech, "name", ""))
 
     def __enter__(self) -> Recipient:
@@ -141,10 +141,10 @@ class Recipient:
         await self._client.disconnect()
 
     async def _let_go(self) -> None:
-        """Whatever slixmpp still holds; a session that has ended well holds a task only."""
-        with suppress(AttributeError):  # where its transport has just gone it looks at it all the same
+        """Release what slixmpp still holds; after a normal end this is only a task."""
+        with suppress(AttributeError):  # it uses its transport even if that has just been closed
             self._client.abort()
-        await asyncio.sleep(0)  # the loop closes aborted transports, and tells slixmpp, in its next round
+        await asyncio.sleep(0)  # the loop closes aborted transports, and informs slixmpp, in its next round
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()

@@ -1,6 +1,6 @@
-"""What the probe is told by a real Asterisk and by the harness, in a form that can be compared.
+"""Records what the probe gets from a real Asterisk and from fake_agi.py, in a form that can be compared.
 
-The recording in tests/recordings is made again with
+To make the recording in tests/recordings again:
 
     sudo PYTHONPATH=tests python3 -m parts.recording
 """
@@ -30,7 +30,7 @@ SCENARIO_VARIABLES = {"nosighup": {"AGISIGHUP": "no"}, "exitonhangup": {"AGIEXIT
 
 AGI = f'AGI({PROBE_IN_BOX},${{SCENARIO}},two words,,"quoted")'
 AFTER = f"Set(FILE({RECORDS_IN_BOX}/${{SCENARIO}}.after)=${{AGISTATUS}} goes_on=${{GOES_ON}} last=${{LAST}})"
-# A scenario is an extension. What comes of the call is written when it hangs up, which it does in any case.
+# A scenario is an extension. The result of the call is written when it hangs up, which always happens.
 EXTENSIONS = "[probe]\n"
 for _scenario in SCENARIOS:
     EXTENSIONS += f"""
@@ -72,13 +72,13 @@ def record_asterisk(asterisk: Asterisk, scenario: str) -> Record:
         variables={**VARIABLES, **SCENARIO_VARIABLES.get(scenario, {})},
     )
     after = asterisk.wait_for("last=", f"{RECORDS_IN_BOX}/{scenario}.after").string
-    # A script that is dropped may still be writing when the call is over.
+    # After the call is over, a script that Asterisk no longer waits for may still be writing.
     record: Record = json.loads(asterisk.wait_for("lines", f"{RECORDS_IN_BOX}/{scenario}.json").string)
     return normalised({**record, "after": after})
 
 
 def record_harness(scenario: str, folder: Path, like: Record) -> Record:
-    """On a channel with the name, the id and the place in the dialplan that another record has."""
+    """On a channel with the same name, id and dialplan position as in the other record."""
     told = dict(line.rstrip("\n").split(": ", 1) for _, line in like["lines"] if line.startswith("agi_"))
     channel = Channel(
         callerid=NUMBER,
@@ -102,13 +102,13 @@ def record_harness(scenario: str, folder: Path, like: Record) -> Record:
 
 
 def normalised(record: Record) -> Record:
-    """Without the two things that can't be the same: where the script lies, and the number of a thread."""
+    """Without the two values that always differ: the path of the script, and the thread id."""
     lines = [[mark, re.sub("^(agi_request|agi_threadid): .*", r"\1: …", line)] for mark, line in record["lines"]]
     return {**record, "lines": lines}
 
 
 def usage(record: Record) -> dict[str, list[str]]:
-    """The texts between the 520 lines, by command."""
+    """The usage texts between the 520 lines, by command."""
     texts: dict[str, list[str]] = {}
     command: str | None = None
     inside = False

@@ -1,6 +1,6 @@
-"""A link to a server that takes its time, and loses what is under way when the client goes.
+"""A slow network link to a server. It loses what is on the way when the client ends.
 
-Without it, all that a killed process has written still arrives: the kernel sees to that.
+Without it, the kernel still delivers everything that a killed process has written.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DELAY = 0.005  # seconds
 
 
 class Relay:
-    """`server`: what has a host and a port; so has this."""
+    """`server`: an object with a host and a port; this object has them, too."""
 
     def __init__(self, server: Any) -> None:
         self.host = LOOPBACK

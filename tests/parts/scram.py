@@ -1,4 +1,4 @@
-"""The server's side of SCRAM (RFC 5802), written for the tests and independent of the client's."""
+"""The server side of SCRAM (RFC 5802) for the tests. It shares no code with the client side."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 
 
 class Refused(Exception):
-    """The text is RFC 5802's word for the reason (section 7, server-error-value)."""
+    """The text is the server-error-value of RFC 5802 section 7."""
 
 
 class Server:
-    """`passwords`: by user. `bindings`: the data of each channel binding that the server has.
+    """`passwords`: by user. `bindings`: the data of each channel binding that the server supports.
 
-    `alter`: changes the server's first message, of which the signatures are then made.
+    `alter`: changes the server's first message before the signatures are computed.
     """
 
     def __init__(

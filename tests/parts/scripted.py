@@ -1,12 +1,12 @@
-"""A small XMPP server that does what it is told to do wrong, at the step it is told to do it wrong.
+"""A small XMPP server that makes faults at chosen steps.
 
-Told nothing, it is a minimal real server for one domain: STARTTLS, SASL, resource binding, answers to XEP-0199 pings.
-A fault takes the place of what the server would do at a step of STEPS:
+Without faults it is a minimal server for one domain: STARTTLS, SASL, resource binding, responses to XEP-0199 pings.
+A fault replaces what the server would do at a step of STEPS:
 
     ScriptedServer(certificate, faults={"features": silent})
     ScriptedServer(certificate, faults={"bind": stream_error("conflict")}, faulty_connections=1)
 
-All that was received is recorded, what came in the clear apart from what came over TLS.
+It records everything that it receives, separately for plain text and TLS.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ STEPS = (
     "tls",
     "stream-after-tls",
     "features-after-tls",
-    "sasl-auth",  # the answer to <auth/>: the challenge, if the mechanism has one
+    "sasl-auth",  # the reply to <auth/>: a challenge, if the mechanism has one
     "success",
     "stream-after-sasl",
     "features-after-sasl",
@@ -64,10 +64,10 @@ class Over(Exception):
 
 
 class ScriptedServer:
-    """`session`: None, "optional" or "required" (RFC 3921); `channel_bindings`: announced as XEP-0440 has it;
+    """`session`: None, "optional" or "required" (RFC 3921); `channel_bindings`: announced by XEP-0440;
     `server_first`: changes the server's first message of SCRAM;
-    `bounces`: bare JIDs and the error (type, condition) that messages to them come back with;
-    `piecemeal`: every byte is written by itself; `faulty_connections`: later ones see no fault.
+    `bounces`: the error (type, condition) for messages to these bare JIDs;
+    `piecemeal`: every byte is written separately; `faulty_connections`: how many connections get the faults.
     """
 
     def __init__(
@@ -123,19 +123,19 @@ class ScriptedServer:
         return b"".join(bytes(conversation.received_tls) for conversation in self._conversations)
 
     def wait_for(self, what: Callable[[], bool], timeout: float = 10) -> None:
-        """Until something received makes this true."""
+        """Wait until something received makes this true."""
         with self.changed:
             if not self.changed.wait_for(what, timeout):
                 raise TimeoutError(f"not within {timeout} s; received: {self.received_plain!r} {self.received_tls!r}")
 
     def send(self, xml: str) -> None:
-        """To everybody who is connected."""
+        """Send to all connections."""
         for conversation in self._conversations:
             with suppress(OSError):
                 conversation.send(xml)
 
     def drop(self) -> None:
-        """The connections that there are end without a word."""
+        """Close all connections without a message."""
         for conversation in self._conversations:
             conversation.hang_up()
 
@@ -184,7 +184,7 @@ class Conversation:
         self._faults = faults
 
     def hold(self) -> None:
-        # A client that gives up closes its stream, which is no XML where we expect it to open the next one.
+        # A client that gives up closes its stream; where a new stream is expected, that is not well-formed XML.
         with suppress(Over, OSError, ET.ParseError):
             self._step("connection", lambda: None)
             if self.server.direct_tls:
@@ -211,7 +211,7 @@ class Conversation:
                 self._socket.sendall(piece)
 
     def receive(self) -> bytes:
-        # Two threads mustn't be in one TLS connection at the same time, and waiting mustn't keep anybody from sending.
+        # Two threads must not use one TLS connection at the same time, and a wait must not keep others from sending.
         if not (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
             select.select([self._socket], [], [])
         with self._using:
@@ -233,7 +233,7 @@ class Conversation:
         self.send(f"<success xmlns='{SASL}'>{_base64(final)}</success>")
 
     def reply(self, stanza: ET.Element, kind: str, content: str = "") -> None:
-        """RFC 6120 §8.1.3: the same id; the addresses the other way round."""
+        """RFC 6120 section 8.1.3: the same id, and the addresses exchanged."""
         name = stanza.tag.rpartition("}")[2]
         sender = stanza.get("to", self.server.domain)
         self.send(
@@ -252,7 +252,7 @@ class Conversation:
             otherwise()
 
     def _open_stream(self, suffix: str, features: str) -> None:
-        """RFC 6120 §4.3: the client's header, ours, our features; after TLS and after SASL from the start."""
+        """RFC 6120 section 4.3: the client's header, ours, our features; again after TLS and after SASL."""
         self._stanzas = self._read_stream()
         next(self._stanzas)
         header = (
@@ -263,13 +263,13 @@ class Conversation:
         self._step(f"features{suffix}", lambda: self.send(f"<stream:features>{features}</stream:features>"))
 
     def _read_stream(self) -> Iterator[ET.Element]:
-        """First the header, then every child of the stream; ends with it."""
+        """Yields the header and then every child of the stream, until its end."""
         parser: ET.XMLPullParser[ET.Element] = ET.XMLPullParser(("start", "end"))
         depth = 0
         while True:
             parser.feed(self.receive())
             if sys.version_info >= (3, 13):
-                parser.flush()  # Expat 2.6 keeps a tag that came in two pieces to itself until more comes
+                parser.flush()  # Expat 2.6 delays a tag that arrived in two pieces until more arrives
             for event, element in cast("Iterator[tuple[str, ET.Element]]", parser.read_events()):
                 depth += 1 if event == "start" else -1
                 if (event, depth) in (("start", 1), ("end", 1)):
@@ -316,7 +316,7 @@ class Conversation:
             self._plain(_text(auth))
         elif mechanism.startswith("SCRAM-"):
             self._scram(mechanism, _text(auth))
-        else:  # one that is offered, but that nobody should take
+        else:  # one that is offered, but that no client should use
             self._step("sasl-auth", lambda: sasl_failure("not-authorized")(self))
 
     def _plain(self, message: str) -> None:
@@ -343,7 +343,7 @@ class Conversation:
         self._step("success", lambda: self.succeed(final))
 
     def _bindings(self) -> dict[str, bytes]:
-        """The channel bindings that this connection has, if the server binds at all."""
+        """The channel bindings of this connection, if the server supports any."""
         announces = self.server.channel_bindings or any(name.endswith("-PLUS") for name in self.server.mechanisms)
         if not announces or not isinstance(self._socket, ssl.SSLSocket):
             return {}
@@ -401,13 +401,13 @@ def silent(conversation: Conversation) -> None:
 
 
 def deaf(conversation: Conversation) -> None:
-    """Read nothing any more."""
+    """Read nothing from now on."""
     conversation.wait_for_end()
     raise Over
 
 
 def slow(seconds: float) -> Fault:
-    """A byte after so many seconds, again and again."""
+    """Send a byte each time after this many seconds."""
 
     def fault(conversation: Conversation) -> None:
         while not conversation.wait_for_end(seconds):
@@ -422,7 +422,7 @@ def close(conversation: Conversation) -> None:
 
 
 def say(text: str) -> Fault:
-    """Any text, then silence."""
+    """Send a text, then nothing more."""
 
     def fault(conversation: Conversation) -> None:
         conversation.send(text)
@@ -432,7 +432,7 @@ def say(text: str) -> Fault:
 
 
 def say_and_close(text: str) -> Fault:
-    """Any text, then the end of the connection."""
+    """Send a text, then close the connection."""
 
     def fault(conversation: Conversation) -> None:
         conversation.send(text)
@@ -442,7 +442,7 @@ def say_and_close(text: str) -> Fault:
 
 
 def break_tls(conversation: Conversation) -> None:
-    """Bytes that are no TLS within a TLS connection."""
+    """Send bytes that are not TLS in a TLS connection."""
     os.write(conversation.fileno(), b"this is not TLS")
     silent(conversation)
 
@@ -455,7 +455,7 @@ def endless_stanza(conversation: Conversation) -> None:
 
 
 def stream_error(condition: str, text: str = "") -> Fault:
-    """RFC 6120 §4.9.3; `text` is the content of the condition, the other host of see-other-host."""
+    """RFC 6120 section 4.9.3. `text`: the content of the condition, e.g. the host of see-other-host."""
 
     def fault(conversation: Conversation) -> None:
         conversation.send(
@@ -467,13 +467,13 @@ def stream_error(condition: str, text: str = "") -> Fault:
 
 
 def sasl_failure(condition: str, text: str = "") -> Fault:
-    """RFC 6120 §6.5; the client may close or try again, which we wouldn't understand."""
+    """RFC 6120 section 6.5. If the client tries again in the same stream, this server doesn't understand it."""
     said = f"<text>{escape(text)}</text>" if text else ""
     return say(f"<failure xmlns='{SASL}'><{condition}/>{said}</failure>")
 
 
 def stanza_error(kind: str, condition: str) -> Fault:
-    """In answer to an iq or a message; the conversation goes on."""
+    """An error in response to an iq or a message. The stream goes on."""
 
     def fault(conversation: Conversation) -> None:
         conversation.reply(conversation.stanza, "error", _error(kind, condition))
@@ -482,7 +482,7 @@ def stanza_error(kind: str, condition: str) -> Fault:
 
 
 def wrong_signature(conversation: Conversation) -> None:
-    """RFC 5802 §5: the client must end it here; we would go on."""
+    """RFC 5802 section 5: the client must stop here; this server would go on."""
     conversation.succeed("v=" + base64.b64encode(b"not the signature").decode())
 
 

@@ -1,6 +1,6 @@
-"""What the real XMPP servers of the tests have in common: a process of its own, on loopback ports of its own.
+"""What the real XMPP servers of the tests have in common: a separate process on loopback ports of its own.
 
-The program is the machine's or, in a box, that of another Debian.
+The program is that of the machine or, in a box, that of another Debian.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ STOPPED_WITHIN = 10.0
 
 
 class Server:
-    """Started on entering, stopped on leaving; `stop()` and `start()` in between are a restart on the same ports.
+    """Started on entry and stopped on exit; `stop()` and `start()` restart it on the same ports.
 
-    `direct_tls`: it also listens for direct TLS, on the port that clients take for it, at an address of its own.
-    `box`: where its program is; None: on the machine.
+    `direct_tls`: it also listens for direct TLS, on the usual port, at an address of its own.
+    `box`: the box with its program; None: the machine.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Server:
         folder.mkdir(parents=True, exist_ok=True)
         if box:
             box.share(folder)
-        # A copy, because the original may lie where the server's user can't look.
+        # A copy, because the server's user may not be able to read the original.
         self.cert_file = Path(shutil.copy(certificate.cert_file, folder / "cert.pem"))
         self.key_file = Path(shutil.copy(certificate.key_file, folder / "key.pem"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,7 +79,7 @@ class Server:
 
     def _run(self, command: list[str]) -> subprocess.Popen[bytes]:
         user = as_ordinary_user()
-        if self._box:  # entering it takes root
+        if self._box:  # root is needed to enter it
             command = self._box.as_own_process(command, user["user"], user["group"])
             user = {}
         with (self.folder / "output").open("ab") as output:
@@ -104,10 +104,10 @@ class Server:
         while not self.ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{type(self).__name__} did not start:\n{self.output()}{self.log()}")
-            time.sleep(0.01)  # there is nothing to wait on for a port that isn't open yet
+            time.sleep(0.01)  # there is no event for a port that isn't open yet
 
     def stop(self) -> None:
-        """As an administrator does it: the sessions are told, then the process ends."""
+        """Stop it as an administrator does: it ends its sessions, then its process."""
         if self._process is None:
             return
         self._process.terminate()
@@ -119,7 +119,7 @@ class Server:
         self._process = None
 
     def kill(self) -> None:
-        """As a power cut does it: nobody is told."""
+        """Stop it as a power cut does: without a message to anybody."""
         if self._process is None:
             return
         self._process.kill()
@@ -138,7 +138,7 @@ class Server:
         raise NotImplementedError
 
     def sign_in_line(self, jid: str) -> str:
-        """A regular expression for the line of the log that tells of a successful authentication."""
+        """A regular expression for the line of its log about a successful authentication."""
         raise NotImplementedError
 
     def sign_ins(self, user: str) -> int:
@@ -164,7 +164,7 @@ def free_port() -> int:
 
 
 def address_without(port: int) -> str:
-    """A loopback address at which this port is free. Linux answers at all of 127.0.0.0/8."""
+    """A loopback address on which this port is free. All of 127.0.0.0/8 is loopback on Linux."""
     address = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
     with socket.socket() as probe:
         probe.bind((address, port))
@@ -172,7 +172,7 @@ def address_without(port: int) -> str:
 
 
 def as_ordinary_user() -> dict[str, Any]:
-    """For Popen: XMPP servers refuse to run as root, and are right."""
+    """For Popen: XMPP servers refuse to run as root."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")

@@ -1,4 +1,4 @@
-"""`kill -9` at a system call, by strace: which ones a program makes, and how it is started so that one ends it."""
+"""SIGKILL at a system call, by strace: lists the system calls of a program, and kills it at one of them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from typing import NamedTuple
 
 
 class CantTrace(Exception):
-    """There is no strace, or it isn't allowed to trace."""
+    """strace is not installed, or is not allowed to trace."""
 
 
 class Syscall(NamedTuple):
     name: str
-    nth: int  # of this name: its number among all would move when Python asks for one page of memory more
+    nth: int  # among the calls of this name: the number among all calls changes if Python needs one more page of memory
     line: str
 
 
 def recording(file: Path) -> list[str]:
-    """What is put before a command, so that its system calls are in the file. Not those of its children or threads."""
+    """The prefix of a command that writes its system calls to the file, without those of its children and threads."""
     return [_strace(), "-o", str(file)]
 
 
 def recorded(file: Path) -> list[Syscall]:
     calls = []
     seen: Counter[str] = Counter()
-    for line in file.read_text(errors="replace").splitlines()[1:]:  # strace's own exec: not one to be killed at
+    for line in file.read_text(errors="replace").splitlines()[1:]:  # strace's own exec, at which a kill makes no sense
         if made := re.match(r"(\w+)\(", line):
             seen[made[1]] += 1
             calls.append(Syscall(made[1], seen[made[1]], line))
@@ -39,14 +39,14 @@ def recorded(file: Path) -> list[Syscall]:
 
 
 def killing(at: Syscall) -> list[str]:
-    """What is put before a command, so that it is killed as it enters this system call, which does nothing then."""
+    """The prefix of a command that kills it at the start of this system call, before the call has any effect."""
     name = at.name
     return [_strace(), "-o", "/dev/null", "-e", f"trace={name}", "-e", f"inject={name}:signal=KILL:when={at.nth}"]
 
 
 @contextlib.contextmanager
 def attached(pid: int, file: Path) -> Iterator[Path]:
-    """Meanwhile the system calls of a process are written to that file."""
+    """Within this context, the system calls of a process are written to that file."""
     tracer = subprocess.Popen([_strace(), "-p", str(pid), "-o", str(file)], stderr=subprocess.PIPE)
     assert tracer.stderr
     with tracer:

@@ -1,4 +1,4 @@
-"""For what is told by no event."""
+"""Waits for conditions that have no event."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PATIENCE = 30.0  # seconds
 
 
 def eventually(condition: Callable[[], T], about: Callable[[], str] = lambda: "it didn't come to that") -> T:
-    """What the condition gives as soon as that is true; `about`: what is said if it never is."""
+    """Wait until the condition returns something true, and return that. `about`: the text of the error at a timeout."""
     end = time.monotonic() + PATIENCE
     while not (found := condition()):
         assert time.monotonic() < end, about()

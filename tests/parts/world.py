@@ -127,7 +127,7 @@ class PlayedSession:
 
     def __init__(self, server: Server, on_error: Any, on_receipt: Any) -> None:
         self.server, self.on_error, self.on_receipt = server, on_error, on_receipt
-        self.elsewhere = ""
+        self.redirected_to = ""
         self.unconfirmed: list[Stanza] = []
         self.incoming: list[Callable[[PlayedSession], None]] = []
         self.reads, self.writes = os.pipe()

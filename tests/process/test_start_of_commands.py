@@ -125,7 +125,7 @@ def test_check_names_a_library_that_is_missing_or_broken(
     break_library(pbx, module, content)
     first, *others = pbx.screen_pop("check", status=1).splitlines()
     assert first == f"PROBLEM  {library} can't be imported ({why}): run install.sh again"
-    assert [line.split()[1] for line in others] == ["configuration", "permissions", "outbox", "log"]
+    assert [line.split()[1] for line in others] == ["configuration", "permissions", "spool", "log"]
 
 
 def test_check_names_all_that_are_missing_at_once(pbx: Pbx) -> None:
@@ -147,7 +147,7 @@ def test_a_sender_that_cant_start_says_why_wherever_somebody_looks(
 ) -> None:
     break_library(pbx, module, content)
     reason = f"{library} can't be imported ({why}): run install.sh again"
-    assert f"it waits in the outbox and is tried again: {reason}\n" in pbx.screen_pop("test", "1", status=1)
+    assert f"it stays in the spool and is tried again: {reason}\n" in pbx.screen_pop("test", "1", status=1)
     (line,) = pbx.log.splitlines()
     assert line.endswith(f"the sender ends: {reason}")
     assert pbx.screen_pop("flush", status=1) == f"0 sent, 0 failed, 1 still waiting\n{reason}\n"

@@ -31,7 +31,7 @@ def test_check_of_what_is_well(pbx: Pbx, prosody: Prosody) -> None:
     assert list(said) == [
         "configuration",
         "permissions",
-        "outbox",
+        "spool",
         "log",
         "DNS",
         "connection",
@@ -61,7 +61,7 @@ def test_check_does_not_throw_the_sender_out(pbx: Pbx, prosody: Prosody) -> None
         ({"password": "wrong"}, "sign-in", "does not accept this name and password (not-authorized"),
         ({"jid": "pbx@other.test"}, "stream", "the server says host-unknown"),
         ({"linger": "soon"}, "configuration", ":8: linger: 'soon' should be a number of seconds, such as 30"),
-        ({"message": "{who} calls"}, "configuration", ":8: message: {who} is not known; there are {event} {caller}"),
+        ({"message": "{who} calls"}, "configuration", ":8: message: {who} is unknown; there are {event} {caller}"),
     ],
 )
 def test_check_names_what_is_wrong_and_what_to_do(pbx: Pbx, change: dict[str, str], step: str, reason: str) -> None:
@@ -100,7 +100,7 @@ def test_an_outbox_that_is_missing_is_named_and_not_made(pbx: Pbx, tmp_path: Pat
     pbx.env["SCREEN_POP_SPOOL"] = f"{tmp_path}/other"
     output = pbx.screen_pop(*command, status=1)
     assert f"{tmp_path}/other" in output
-    assert "install -d -o " in output or "screen-pop check says more" in output
+    assert "install -d -o " in output or "for details run: screen-pop check" in output
     assert not Path(tmp_path, "other").exists()
 
 
@@ -109,8 +109,8 @@ def test_test_sends_a_pop_and_reports_each_step_and_the_receipt(pbx: Pbx, prosod
         output = pbx.screen_pop("test", "+1 555", "Bob")
         assert alice.wait_for_message().body == "Call from Bob, +1 555 to test"
     steps = re.findall(r"^(.+?) +\d+\.\d ms ", output, re.MULTILINE)
-    assert steps[:7] == ["outbox", "sender", "DNS", "connection", "certificate", "sign-in", "bind"]
-    assert sorted(steps[7:]) == ["in all", "message", "receipt"]  # either comes first
+    assert steps[:7] == ["spool", "sender", "DNS", "connection", "certificate", "sign-in", "bind"]
+    assert sorted(steps[7:]) == ["message", "receipt", "total"]  # either comes first
     assert f"{prosody.jid('alice')}/" in output and "DELIVERED" in output
 
 
@@ -122,7 +122,7 @@ def test_test_says_when_the_client_does_not_confirm(pbx: Pbx, prosody: Prosody) 
 def test_test_names_what_keeps_the_pop(pbx: Pbx) -> None:
     pbx.configure(password="wrong")
     output = pbx.screen_pop("test", "1", status=1)
-    assert "PROBLEM  not sent yet; it waits in the outbox and is tried again: sign-in: pbx@" in output
+    assert "PROBLEM  not sent yet; it stays in the spool and is tried again: sign-in: pbx@" in output
     assert len(pbx.waiting()) == 1
 
 

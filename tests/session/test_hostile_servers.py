@@ -279,20 +279,20 @@ def common_name_only(folder: Path) -> Certificate:
         (
             expired_authority,
             "can't be trusted any more: the CA certificate Our Old CA has expired; "
-            "[xmpp] ca_file, or the CAs of this machine, should have the successor of Our Old CA",
+            "add the successor of Our Old CA to [xmpp] ca_file, or to the CAs of this machine",
         ),
         (
             expired_authority_beside_another,
-            "or that of its CA has expired; renew it on the server; if it is still valid, [xmpp] ca_file",
+            "or that of its CA has expired; renew it on the server; if it is still valid, add the successor of",
         ),
         (expired, "has expired; renew it on the server"),
         (not_yet_valid, "is not valid yet; check the clocks of both machines"),
         (self_signed, "is signed by itself, not by a CA; give the server a certificate from a CA"),
-        (unknown_authority, "can't be trusted: this machine doesn't know the CA that it comes from; [xmpp] ca_file"),
+        (unknown_authority, "can't be trusted: this machine doesn't know the CA that issued it; [xmpp] ca_file"),
         (without_intermediate, "can't be trusted: the server doesn't send its intermediate certificate, or this"),
         (weak_key, "or that of its CA has a key or a signature that is too weak; renew it with RSA of 2048 bits"),
         (for_another_name, f"is not for {DOMAIN}; the server needs a certificate for the domain"),
-        (common_name_only, f"names {DOMAIN} as its common name, which counts no longer; renew it on the server, with"),
+        (common_name_only, f"has {DOMAIN} only as its common name, which is no longer accepted; renew it"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -308,12 +308,12 @@ def test_a_certificate_that_does_not_hold(made: Callable[[Path], Certificate], t
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ("HTTP/1.1 400 Bad Request\r\n\r\n", "sends what is not TLS; is that an XMPP server, and is the port right"),
-        (HEADER, "sends what is not TLS; is that an XMPP server"),
-        ("\x15\x03\x03\0\x02\x02\x46", "speaks only versions of TLS that are no longer safe; switch TLS 1.2 or 1.3"),
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "sends something that is not TLS; is that an XMPP server, and is the"),
+        (HEADER, "sends something that is not TLS; is that an XMPP server"),
+        ("\x15\x03\x03\0\x02\x02\x46", "offers only versions of TLS that are no longer safe; switch TLS 1.2 or 1.3"),
         ("\x15\x03\x03\0\x02\x02\x70", f"has no certificate for {DOMAIN}; the server needs a certificate for"),
         ("\x15\x03\x03\0\x02\x02\x28", "has no cipher that is safe, or no certificate"),
-        ("\x15\x03\x03\0\x02\x02\x50", "can't agree with us on TLS: tlsv1 alert internal error; look into the"),
+        ("\x15\x03\x03\0\x02\x02\x50", "and screen_pop can't agree on TLS: tlsv1 alert internal error; look into the"),
     ],
     ids=["HTTP", "XMPP", "protocol version", "unrecognized name", "handshake failure", "internal error"],
 )
@@ -327,7 +327,7 @@ def test_a_tls_handshake_that_fails(
 
 def test_tls_that_breaks_later(certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={"success": scripted.break_tls}) as server:
-        assert "sign-in: the server sends what is not TLS: " in refusal(tmp_path, certificate.ca_file, server)
+        assert "sign-in: the server sends something that is not TLS: " in refusal(tmp_path, certificate.ca_file, server)
 
 
 def test_of_a_thousand_addresses_the_first_ones_are_tried(
@@ -361,7 +361,8 @@ def test_the_next_host_is_tried_after_one_that_sends_us_nowhere(
         one.confirm()
         one.close()
     assert (first.connections, len(good.messages)) == (1, 1)
-    assert ("redirection", f"127.0.0.1:{first.port} (STARTTLS) says see-other-host: {host or 'it names none'}") in steps
+    redirection = f"127.0.0.1:{first.port} (STARTTLS) says see-other-host: {host or 'it names no host'}"
+    assert ("redirection", redirection) in steps
 
 
 def test_the_next_host_is_tried_after_one_that_redirects_for_ever(certificate: Certificate, tmp_path: Path) -> None:
@@ -494,7 +495,7 @@ def test_a_terminal_that_is_not_utf_8(
         printed = pbx.screen_pop(*command)
     assert printed.isascii() and "Traceback" not in printed
     if command == ["check"]:
-        assert f"tells zo\\xeb@{DOMAIN}" in printed
+        assert f"to zo\\xeb@{DOMAIN}" in printed
 
 
 NASTY = {

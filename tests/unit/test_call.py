@@ -185,7 +185,7 @@ def test_any_cleaned_text_survives_the_record(anything: bytes | str) -> None:
     ids=str,
 )
 def test_a_record_that_is_no_call_is_refused(record: object) -> None:
-    reasons = r"not a JSON object|\w+ is not \w+|no id or no time in it|what became .*|\w+ is out of range"
+    reasons = r"not a JSON object|\w+ is not \w+|it has no id or no time|what became .*|\w+ is out of range"
     with pytest.raises(ValueError, match=f"^({reasons})$"):
         Call.from_record(record)
 

@@ -143,8 +143,8 @@ def test_a_password_is_taken_as_it_stands(tmp_path: Path, password: str) -> None
 @pytest.mark.parametrize("password", ["a ;b", "a ; b", ";a", "secret ; not the account's", "secret\t;"])
 def test_a_password_that_would_be_cut_as_a_comment_is_told_where_to_go(tmp_path: Path, password: str) -> None:
     (complaint,) = complaints(tmp_path, SMALLEST.replace("= secret", f"= {password}"))
-    assert complaint.startswith("3: password: a ; behind a blank begins a comment")
-    assert complaint.endswith("such a password into password_file")
+    assert complaint.startswith("3: password: a ; after a space begins a comment")
+    assert complaint.endswith("use password_file")
 
 
 def test_a_byte_order_mark_and_the_case_of_names_dont_matter(tmp_path: Path) -> None:
@@ -160,16 +160,16 @@ def test_a_byte_order_mark_and_the_case_of_names_dont_matter(tmp_path: Path) -> 
         ("give_up_after = 1 day", "give_up_after: '1 day'", "seconds, such as 30"),
         ("country = us", "country: 'us'", "two capital letters, such as US"),
         ("country = USA", "country: 'USA'", "two capital letters, such as US"),
-        ("message = {who} calls", "message: {who} is not known", "there are {event} {caller} {number}"),
-        ("message = {} calls", "message: {} is not known", "there are {event} {caller} {number}"),
-        ("message =", "message has no value", "give one, or take the line out"),
+        ("message = {who} calls", "message: {who} is unknown", "there are {event} {caller} {number}"),
+        ("message = {} calls", "message: {} is unknown", "there are {event} {caller} {number}"),
+        ("message =", "message has no value", "add one, or remove the line"),
         ("lingre = 3", "[pop] has no option 'lingre'", "there are to, message, country, late_after"),
         ("jid = pbx@example.org", "[pop] has no option 'jid'", "there are to, message"),
-        ("to = bob@example.org", "to is set again", "it stands in line 5 already"),
-        ("[pops]", "no section [pops] is known", "there are [xmpp], [pop], [spool], [log]"),
+        ("to = bob@example.org", "to is set twice", "the first time in line 5"),
+        ("[pops]", "[pops] is unknown", "there are [xmpp], [pop], [spool], [log]"),
         ("linger 3", "neither a [section]", "nor a setting such as name = value"),
-        ("[log]\nfile = pop.log", "", "a whole path, such as"),
-        ("[xmpp]\nca_file = ca.pem", "", "a whole path, such as"),
+        ("[log]\nfile = pop.log", "", "an absolute path, such as"),
+        ("[xmpp]\nca_file = ca.pem", "", "an absolute path, such as"),
         ("[pop", "neither a [section]", "nor a setting such as name = value"),
     ],
 )
@@ -227,20 +227,20 @@ def test_a_wrong_value_is_not_called_missing_as_well(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_told_all_that_it_needs(tmp_path: Path) -> None:
     jid, to, password = complaints(tmp_path, "")
-    assert jid == "[xmpp] jid is missing: the account that sends, such as pbx@example.org"
-    assert to == "[pop] to is missing: who is told, such as alice@example.org"
-    assert password == "[xmpp] password or password_file: missing; one of them is needed"
+    assert jid == "[xmpp] jid is missing; it should be the account that sends, such as pbx@example.org"
+    assert to == "[pop] to is missing; it should be a recipient, such as alice@example.org"
+    assert password == "[xmpp] password or password_file: missing; set one of them"
 
 
 def test_settings_before_the_first_section_are_told_where_to_go(tmp_path: Path) -> None:
     found = complaints(tmp_path, "linger = 1\n" + SMALLEST)
-    assert found == ["1: linger stands before the first section, such as [xmpp]"]
+    assert found == ["1: linger is before the first section, such as [xmpp]"]
 
 
 def test_a_password_and_a_password_file_are_one_too_many(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("secret\n")
     found = complaints(tmp_path, SMALLEST.replace("[pop]", f"password_file = {tmp_path}/password\n[pop]"))
-    assert found == ["[xmpp] password or password_file: both are there; one of them is needed"]
+    assert found == ["[xmpp] password or password_file: both are set; set one of them"]
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_a_file_of_somebody_else_is_told_whose_it_should_be(tmp_path: Path, monk
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(ConfigError, match="Permission denied; owner root, Asterisk's group and mode 0640"):
+    with pytest.raises(ConfigError, match="Permission denied; it should have owner root, Asterisk's group"):
         settings.load(tmp_path / "screen_pop.conf")
 
 
@@ -345,7 +345,7 @@ def test_an_option_that_is_set_by_both_names_of_its_section_is_set_twice(tmp_pat
     found = complaints(tmp_path, f"{SMALLEST}[outbox]\ncalls = 5\ncals = 6\n[spool]\ncalls = 7\n")
     assert found == [
         f"{NEXT + 2}: [outbox] has no option 'cals'; there are calls, megabytes",
-        f"{NEXT + 4}: calls is set again; it stands in line {NEXT + 1} already",
+        f"{NEXT + 4}: calls is set twice; the first time in line {NEXT + 1}",
     ]
 
 
@@ -412,12 +412,12 @@ def test_sections_of_a_type_are_read_in_the_order_of_the_file(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("[staff]\n", "1: no section [staff] is known; there are [main], and sections with a type: csv, sql"),
-        ("[staff]\nfile = /a\ntype = csvs\n", "3: type: 'csvs' is not known; there are csv, sql"),
-        ("[staff]\ntype = csv\n", ": [staff] file is missing: the file with the entries"),
-        ("[staff]\ntype = csv\nfile = a\n", "3: file: 'a' should be a whole path, such as /etc/asterisk/a"),
+        ("[staff]\n", "1: [staff] is unknown; there are [main], and sections with a type: csv, sql"),
+        ("[staff]\nfile = /a\ntype = csvs\n", "3: type: 'csvs' is unknown; there are csv, sql"),
+        ("[staff]\ntype = csv\n", ": [staff] file is missing; it should be the file with the entries"),
+        ("[staff]\ntype = csv\nfile = a\n", "3: file: 'a' should be an absolute path, such as /etc/asterisk/a"),
         ("[staff]\ntype = csv\nfile = /a\nquery = b\n", "4: [staff] has no option 'query'; there are file, wait, type"),
-        ("[staff]\ntype = csv\nfile = /a\ntype = sql\n", "4: type is set again; it stands in line 2 already"),
+        ("[staff]\ntype = csv\nfile = /a\ntype = sql\n", "4: type is set twice; the first time in line 2"),
         ("[main]\ntype = csv\n", "2: [main] has no option 'type'; there are size"),
     ],
 )

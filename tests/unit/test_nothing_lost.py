@@ -71,7 +71,7 @@ class Server:
 
 
 class PlayedSession:
-    jid, host, since, elsewhere = "pbx@example.org/box", "example.org", 0.0, ""
+    jid, host, since, redirected_to = "pbx@example.org/box", "example.org", 0.0, ""
 
     def __init__(self, server: Server, on_error: Any) -> None:
         self.server, self.on_error = server, on_error

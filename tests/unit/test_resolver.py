@@ -94,7 +94,7 @@ def test_of_a_thousand_hosts_the_first_ones_are_tried(monkeypatch: pytest.Monkey
 
 def test_a_redirection_to_a_domain_without_the_service_leads_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     name_server(monkeypatch, xmpp=["0 0 0 ."], xmpps=["0 0 0 ."])
-    assert resolver.elsewhere("example.org") == []
+    assert resolver.redirected_hosts("example.org") == []
 
 
 def test_one_kind_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:

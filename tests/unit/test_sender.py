@@ -357,7 +357,7 @@ def test_a_session_that_is_found_dead_gets_no_message(world: World) -> None:
 def test_a_session_begins_once_where_the_server_has_redirected_the_one_before(world: World) -> None:
     def redirects() -> None:
         assert world.server.session
-        world.server.session.elsewhere = "other.example.org:5222"
+        world.server.session.redirected_to = "other.example.org:5222"
         breaks(world.server, unreachable(), "process")
         world.server.sends_receipt("", "")
 

@@ -58,7 +58,7 @@ def test_delivered_and_confirmed_by_the_client(
 def test_a_client_that_says_nothing(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(test, "RECEIPT_PATIENCE", 0.0)
+    monkeypatch.setattr(test, "RECEIPT_TIMEOUT", 0.0)
     assert run(outbox, monkeypatch, DELIVERED) == 0
     assert "no receipt" in capsys.readouterr().out
 
@@ -67,7 +67,7 @@ def test_a_client_that_says_nothing(
     ("said", "printed"),
     [
         ({"status": "FAILED", "reason": "no such account"}, "PROBLEM  not delivered: no such account"),
-        ({"status": "QUEUED", "reason": "the server is down"}, "PROBLEM  not sent yet; it waits in the outbox"),
+        ({"status": "QUEUED", "reason": "the server is down"}, "PROBLEM  not sent yet; it stays in the spool"),
     ],
 )
 def test_what_keeps_it_is_said_at_once(
@@ -84,7 +84,7 @@ def test_what_keeps_it_is_said_at_once(
 def test_a_sender_that_says_nothing(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(test, "PATIENCE", 0.0)
+    monkeypatch.setattr(test, "TIMEOUT", 0.0)
     assert run(outbox, monkeypatch) == 1
-    assert "PROBLEM  the sender says nothing" in capsys.readouterr().out
+    assert "PROBLEM  no reply from the sender" in capsys.readouterr().out
     assert list(Path(outbox.path, "tmp").iterdir()) == []  # nobody waits any more

@@ -1,4 +1,4 @@
-"""The spool, as commands find it. Commands ring the trigger and read; they write nothing but calls, as a door."""
+"""Finds the spools. Commands read them and ring the trigger; they write nothing except new calls, as a door does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..spool.outbox import Outbox, path_from_environment
 
 
 def path() -> str:
-    """Where it is. As root, become its owner first: Asterisk's user could not remove root's files."""
+    """The path of the spool. If run as root, become its owner: Asterisk's user could not remove root's files."""
     path = path_from_environment()
     if os.geteuid() == 0:
         try:
@@ -23,13 +23,13 @@ def path() -> str:
 
 
 def own(path: str) -> list[str]:
-    """The spool, and the one in memory if this user has one."""
+    """The spool, and the spool in memory if this user has one."""
     spare = Outbox(path).spare_path
     return [path, spare] if os.path.isdir(spare) and os.lstat(spare).st_uid == os.geteuid() else [path]
 
 
 def all_users(path: str) -> list[str]:
-    """The spool, and those in memory that this user may read: as root, those of all users."""
+    """The spool, and the spools in memory that this user may read; root sees those of all users."""
     suffix = re.escape(Outbox(path).spare_path.removeprefix(f"{outbox.MEMORY}/screen_pop-{os.geteuid()}"))
     try:
         names = sorted(os.listdir(outbox.MEMORY))
@@ -40,16 +40,16 @@ def all_users(path: str) -> list[str]:
 
 
 def wrong_owner(path: str) -> str:
-    """What is wrong with the owner of the spool, if anything: doors run as the user that the folder above belongs to.
-
-    Raises OSError.
+    """A sentence if the spool has the wrong owner, else empty. It must belong to Asterisk's user, which owns the folder
+    that contains it. Raises OSError.
     """
-    owner, above = os.stat(path).st_uid, os.stat(os.path.dirname(path)).st_uid
-    if path.startswith(f"{outbox.MEMORY}/") or above in (0, owner):
+    folder = os.path.dirname(path)
+    owner, folder_owner = os.stat(path).st_uid, os.stat(folder).st_uid
+    if path.startswith(f"{outbox.MEMORY}/") or folder_owner in (0, owner):
         return ""
     return (
-        f"{path} belongs to {user(owner)}, and the folder above it to {user(above)}, as whom Asterisk runs;"
-        f" chown -R --reference={os.path.dirname(path)} {path}"
+        f"{path} belongs to {user(owner)}, but {folder} belongs to {user(folder_owner)}, Asterisk's user;"
+        f" chown -R --reference={folder} {path}"
     )
 
 
@@ -64,9 +64,9 @@ def _become_owner(path: str) -> None:
     try:
         owner = pwd.getpwuid(os.stat(path).st_uid)
     except FileNotFoundError as error:
-        raise OSError(f"{path} isn't there yet; install -d -o asterisk -g asterisk -m 0700 {path}") from error
+        raise OSError(f"{path} doesn't exist yet; install -d -o asterisk -g asterisk -m 0700 {path}") from error
     except KeyError as error:
-        raise OSError(f"{path} belongs to a user that isn't there; chown -R asterisk: {path}") from error
+        raise OSError(f"{path} belongs to a user that doesn't exist; chown -R asterisk: {path}") from error
     if problem := wrong_owner(path):
         raise OSError(problem)
     os.initgroups(owner.pw_name, owner.pw_gid)

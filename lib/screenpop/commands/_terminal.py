@@ -1,4 +1,4 @@
-"""What commands print. Much of it comes from servers, callers and files, and a terminal obeys control characters."""
+"""Prints text from servers, callers and files, without the control characters that a terminal would obey."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LONGEST = 1000  # characters
 
 
 def show(text: str, label: str = "") -> None:
-    """Print `text`, which may come from anywhere, as one line behind `label`, which is ours and printed as it is."""
+    """Print a line: `label`, which must be our own text, and then `text`, which may come from anywhere."""
     encoding = sys.stdout.encoding
     line = label + clean(text, limit=LONGEST)
     print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)

@@ -1,4 +1,4 @@
-"""Try all that a pop needs, and say line by line what was found."""
+"""Check everything that a pop needs, and print a line for each step."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+    """No arguments."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Try it in the order in which a pop needs it. Returns the exit status: 0 when calls would pop."""
+    """Check everything in the order in which a pop needs it. Returns the exit status: 0 if everything is all right."""
     from .. import config, libraries, settings
 
-    outbox = _spool.path()
+    spool = _spool.path()
     broken = libraries.problems()
     for problem in broken:
         show(problem, label="PROBLEM  ")
@@ -35,30 +35,30 @@ def run(arguments: argparse.Namespace) -> int:
         given = settings.load(settings.path_from_environment())
     except config.ConfigError as error:
         for complaint in error.complaints:
-            _say(False, "configuration", complaint)
+            _report(False, "configuration", complaint)
         return 1
-    _say(True, "configuration", f"{given.path}: {given.xmpp.jid} tells {' & '.join(given.pop.to)}")
+    _report(True, "configuration", f"{given.path}: from {given.xmpp.jid} to {' & '.join(given.pop.to)}")
     password_file = given.xmpp.password_file
-    fine = [_permissions(file) for file in (given.path, password_file and password_file.path) if file]
-    fine += [_outbox(outbox), _log(given.log.path), not broken and _session(given.xmpp)]
-    return 0 if all(fine) else 1
+    passed = [_permissions(file) for file in (given.path, password_file and password_file.path) if file]
+    passed += [_spool_folders(spool), _log(given.log.path), not broken and _session(given.xmpp)]
+    return 0 if all(passed) else 1
 
 
-def _say(fine: bool, step: str, detail: str) -> bool:
-    show(detail, label=f"{'ok' if fine else 'PROBLEM':9}{step:15}")
-    return fine
+def _report(passed: bool, step: str, detail: str) -> bool:
+    show(detail, label=f"{'ok' if passed else 'PROBLEM':9}{step:15}")
+    return passed
 
 
 def _permissions(path: Path) -> bool:
-    """A file with the password in it is the business of root and of Asterisk's group."""
+    """Only root and Asterisk's group may read a file with the password."""
     state = path.stat()
     found = f"{path}: {_owner_and_mode(state)}"
     if state.st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
-        return _say(False, "permissions", f"{found}: others could read or change the password; chmod 0640 {path}")
-    return _say(True, "permissions", found)
+        return _report(False, "permissions", f"{found}: others could read or change the password; chmod 0640 {path}")
+    return _report(True, "permissions", found)
 
 
-def _outbox(path: str) -> bool:
+def _spool_folders(path: str) -> bool:
     me = _spool.user(os.geteuid())
     folders = [folder for folder in FOLDERS if os.path.isdir(f"{path}/{folder}")]
     try:
@@ -67,7 +67,7 @@ def _outbox(path: str) -> bool:
         failed = len(records.failed(path)) if "failed" in folders else 0
     except OSError as error:
         advice = f"as root: install -d -o {me} -g {me} -m 0700 {path}"
-        return _say(False, "outbox", f"{error.filename}: {error.strerror}; {advice}")
+        return _report(False, "spool", f"{error.filename}: {error.strerror}; {advice}")
     found = f"{path}: {_owner_and_mode(state)}, {waiting} waiting, {failed} failed"
     files = [
         f"{path}/{name}" for name in ("lock", "trigger", "resource", "sender") if os.path.lexists(f"{path}/{name}")
@@ -75,20 +75,20 @@ def _outbox(path: str) -> bool:
     if not all(os.access(f"{path}/{folder}", os.W_OK | os.X_OK) for folder in ("", *folders)) or not all(
         os.access(file, os.R_OK | os.W_OK) for file in files
     ):
-        return _say(False, "outbox", f"{found}: {me} can't write to it; chown -R {me} {path}")
+        return _report(False, "spool", f"{found}: {me} can't write to it; chown -R {me} {path}")
     if state.st_mode & 0o077:
-        return _say(False, "outbox", f"{found}: others could read who calls; chmod 0700 {path}")
-    return _say(True, "outbox", found)
+        return _report(False, "spool", f"{found}: others could read who calls; chmod 0700 {path}")
+    return _report(True, "spool", found)
 
 
 def _log(path: Path) -> bool:
     if os.access(path if path.exists() else path.parent, os.W_OK):
-        return _say(True, "log", f"{path}, and syslog")
-    return _say(False, "log", f"{path} can't be written: only syslog tells; set [log] file, or chown {path}")
+        return _report(True, "log", f"{path}, and syslog")
+    return _report(False, "log", f"{path} can't be written: only syslog is used; set [log] file, or chown {path}")
 
 
 def _session(options: XmppOptions) -> bool:
-    """Sign in. A sender may be up: the resource must not be that of the outbox."""
+    """Sign in, with a resource of its own: a sender may be using the resource of the spool."""
     from ..xmpp.errors import SessionError
     from ..xmpp.session import Session
 
@@ -96,13 +96,13 @@ def _session(options: XmppOptions) -> bool:
         session = Session(
             options,
             f"screen-pop-check-{os.urandom(4).hex()}",
-            on_step=lambda step, detail: _say(True, step, detail),
+            on_step=lambda step, detail: _report(True, step, detail),
             on_error=lambda *_: None,
             on_receipt=lambda *_: None,
         )
         session.close()
-    except SessionError as trouble:
-        return _say(False, trouble.step, f"{trouble.what}; {trouble.advice}")
+    except SessionError as error:
+        return _report(False, error.step, f"{error.what}; {error.advice}")
     return True
 
 

@@ -1,4 +1,4 @@
-"""Show the sender, what waits, what has failed and why; the exit status is 0 only if nothing is stuck."""
+"""Show the sender and the waiting and failed messages; the exit status is 0 only if nothing is stuck."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
     from typing import Any
 
 WITHOUT_ARGUMENTS = {"json": False, "retry": False}
-SHOWN = 20  # of what has failed; the JSON has all
+SHOWN = 20  # failed messages that are printed; the JSON has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    how = parser.add_mutually_exclusive_group()
-    how.add_argument("--json", action="store_true", help="for programs")
-    how.add_argument("--retry", action="store_true", help="put what has failed back, and send it now")
+    options = parser.add_mutually_exclusive_group()
+    options.add_argument("--json", action="store_true", help="print JSON")
+    options.add_argument("--retry", action="store_true", help="send failed messages again")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Returns the exit status: 0 when nothing is stuck. Raises OSError."""
+    """Returns the exit status: 0 if nothing is stuck. Raises OSError."""
     if arguments.retry:
         return _retry()
     path = path_from_environment()
-    os.stat(path)  # the installer makes it, or the first call: as Asterisk's user
-    found = [examine(spool) for spool in _spool.all_users(path)]
-    stuck = any(one["stuck"] for one in found)
+    os.stat(path)  # not made here, because it must belong to Asterisk's user
+    reports = [examine(spool) for spool in _spool.all_users(path)]
+    stuck = any(report["stuck"] for report in reports)
     if arguments.json:
-        print(json.dumps({"stuck": stuck, "outboxes": found}, indent=2))
+        print(json.dumps({"stuck": stuck, "outboxes": reports}, indent=2))
     else:
-        for number, one in enumerate(found):
+        for number, report in enumerate(reports):
             if number:
                 print()
-            for label, text in lines(one):
+            for label, text in lines(report):
                 show(text, label)
     return 1 if stuck else 0
 
@@ -55,10 +55,10 @@ def _retry() -> int:
 
 
 def examine(spool: str) -> dict[str, Any]:
-    """Times in seconds since the epoch, ages in seconds. Raises OSError.
+    """The report about one spool. Times are in seconds since the epoch, ages in seconds. Raises OSError.
 
-    Stuck is what an administrator must look at: what waits for longer than a pop may take before it is late, what has
-    failed, a spool that doors can't write to.
+    Stuck means that an administrator must act: a message has waited for longer than `late_after`, one has failed, or
+    the spool has the wrong owner.
     """
     reported = state.read(spool)
     waiting = [f"{folder}/{name}" for folder in ("new", "queue") for name in _names(spool, folder)]
@@ -86,22 +86,22 @@ def examine(spool: str) -> dict[str, Any]:
 def _names(spool: str, folder: str) -> list[str]:
     try:
         return sorted(os.listdir(f"{spool}/{folder}"))
-    except FileNotFoundError:  # nothing was there yet
+    except FileNotFoundError:  # the folder is made with the first call
         return []
 
 
 def _late_after() -> float:
     from .. import config, settings
-    from ..pop.options import PopOptions  # here: when nothing waits, this takes longer than all the rest
+    from ..pop.options import PopOptions  # imported here, because it is slow and not needed if nothing waits
 
     try:
         return settings.load(settings.path_from_environment()).pop.late_after
-    except config.ConfigError:  # the sender says what is wrong with it
+    except config.ConfigError:  # the sender reports it
         return PopOptions.late_after
 
 
 def _age(path: str) -> float:
-    """Seconds; of a file that is no call, since it was changed."""
+    """The age of a call or message in seconds; of a foreign file, the seconds since its last change."""
     try:
         if "~" in os.path.basename(path):
             return records.read_message(path).call.age()
@@ -130,7 +130,7 @@ def _failure(spool: str, name: str) -> dict[str, Any]:
 
 
 def _reason(path: str) -> str:
-    """Why a foreign file was moved to failed/, as the sender has written it beside it."""
+    """Why a foreign file was moved to failed/. The sender writes this into a file beside it."""
     try:
         with open(f"{path}.reason", encoding="utf-8", errors="replace") as file:
             return file.read(1000).strip()
@@ -138,40 +138,40 @@ def _reason(path: str) -> str:
         return ""
 
 
-def lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    """A label and a text for each."""
-    waiting, failed, sender = found["waiting"], found["failed"], found["sender"]
+def lines(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """The lines of a report, each as label and text."""
+    waiting, failed, sender = report["waiting"], report["failed"], report["sender"]
     oldest = ""
     if waiting["count"]:
         from ..pop.message import ago
 
         oldest = f", the oldest for {ago(waiting['age'])}"
     summary = f"{waiting['count']} waiting{oldest}; {len(failed)} failed"
-    told = [("STUCK: " if found["stuck"] else "OK: ", summary), _line("outbox", found["outbox"])]
-    if found["problem"]:
-        told.append(_line("owner", found["problem"]))
+    printed = [("STUCK: " if report["stuck"] else "OK: ", summary), _line("spool", report["outbox"])]
+    if report["problem"]:
+        printed.append(_line("owner", report["problem"]))
     if not sender:
-        told.append(_line("sender", "none; the next call starts one, and so does screen-pop flush"))
+        printed.append(_line("sender", "none; the next call or screen-pop flush starts one"))
     else:
-        told.append(_line("sender", f"process {sender['pid']}, since {_clock(sender['since'])}"))
+        printed.append(_line("sender", f"process {sender['pid']}, since {_clock(sender['since'])}"))
         session = sender["session"]
         if isinstance(session, dict):
-            as_whom = f"{session.get('jid')} at {session.get('host')}, since {_clock(session.get('since'))}"
-            told.append(_line("signed in", as_whom))
+            account = f"{session.get('jid')} at {session.get('host')}, since {_clock(session.get('since'))}"
+            printed.append(_line("signed in", account))
         else:
-            told.append(_line("signed in", "no"))
+            printed.append(_line("signed in", "no"))
     if waiting["count"]:
-        told.append(_line("waiting", f"since {_clock(waiting['oldest'])} {waiting['reason']}"))
-    for one in failed[-SHOWN:]:
-        reasons = "; ".join(f"{to}: {reason}" if to else str(reason) for to, reason in one["reasons"].items())
-        told.append(_line("failed", f"{_clock(one['time'])} {one['name']} {one['caller']}: {reasons}"))
+        printed.append(_line("waiting", f"since {_clock(waiting['oldest'])} {waiting['reason']}"))
+    for failure in failed[-SHOWN:]:
+        reasons = "; ".join(f"{to}: {reason}" if to else str(reason) for to, reason in failure["reasons"].items())
+        printed.append(_line("failed", f"{_clock(failure['time'])} {failure['name']} {failure['caller']}: {reasons}"))
     if len(failed) > SHOWN:
-        told.append(_line("", f"and {len(failed) - SHOWN} older ones"))
-    for one in found["last"]:
-        if isinstance(one, dict):
-            outcome = f"{one.get('recipient')} {one.get('outcome')} {one.get('ms')} ms"
-            told.append(_line("last", f"{_clock(one.get('time'))} {one.get('call')} {outcome}"))
-    return told
+        printed.append(_line("", f"and {len(failed) - SHOWN} older ones"))
+    for result in report["last"]:
+        if isinstance(result, dict):
+            outcome = f"{result.get('recipient')} {result.get('outcome')} {result.get('ms')} ms"
+            printed.append(_line("last", f"{_clock(result.get('time'))} {result.get('call')} {outcome}"))
+    return printed
 
 
 def _line(label: str, text: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Send a pop the whole way, as for a call, and say how long each step takes."""
+"""Send a test pop in the same way as for a call, and print the duration of each step."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
-PATIENCE = 60.0  # seconds for the server's confirmation; each step of the sign-in has 10
-RECEIPT_PATIENCE = 3.0  # seconds for the recipient's client
+TIMEOUT = 60.0  # seconds for the server's confirmation; each step of the sign-in has 10
+RECEIPT_TIMEOUT = 3.0  # seconds for the recipient's client
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Queue a call, ring, and print what the sender says. Returns the exit status: 0 when the server took the pop."""
+    """Queue a call and print the sender's replies. Returns the exit status: 0 if the server confirmed the pop."""
     from .. import config, settings
 
     path = _spool.path()
@@ -43,57 +43,57 @@ def run(arguments: argparse.Namespace) -> int:
     call = Call(number=clean(arguments.number), name=clean(arguments.name), extension="test", receipt=True)
     began = time.monotonic()
     try:
-        os.stat(path)  # the installer makes it, or the first call: as Asterisk's user
+        os.stat(path)  # not made here, because it must belong to Asterisk's user
         outbox.make()
-        answers = Replies(outbox, call)
+        replies = Replies(outbox, call)
     except OSError as error:
         advice = f"as root: install -d -o asterisk -g asterisk -m 0700 {path}"
         show(f"{error.filename}: {error.strerror}; {advice}", label="PROBLEM  ")
         return 1
     try:
         outbox.put(call)
-        _say("outbox", (time.monotonic() - began) * 1000, call.id)
+        _print_step("spool", (time.monotonic() - began) * 1000, call.id)
         trigger.ring(path)
-        return _report(answers, began, len(to))
+        return _print_replies(replies, began, len(to))
     except OSError as error:
-        show(f"{error.filename}: {error.strerror}; screen-pop check says more", label="PROBLEM  ")
+        show(f"{error.filename}: {error.strerror}; for details run: screen-pop check", label="PROBLEM  ")
         return 1
     finally:
-        answers.close()
+        replies.close()
 
 
-def _say(step: str, milliseconds: float, detail: str) -> None:
+def _print_step(step: str, milliseconds: float, detail: str) -> None:
     show(detail, label=f"{step:15}{milliseconds:8.1f} ms  ")
 
 
-def _report(answers: Replies, began: float, recipients: int) -> int:
-    """Print what is answered until the server, and then the clients, have confirmed it; either may come first."""
-    end, confirmed, receipts = began + PATIENCE, False, 0
+def _print_replies(replies: Replies, began: float, recipients: int) -> int:
+    """Print the replies until the server and the clients have confirmed the message, in either order."""
+    end, confirmed, receipts = began + TIMEOUT, False, 0
     while not (confirmed and receipts >= recipients):
-        if not select.select([answers], [], [], max(0.0, end - time.monotonic()))[0]:
+        if not select.select([replies], [], [], max(0.0, end - time.monotonic()))[0]:
             break
-        for answer in answers.read():
-            since = (time.monotonic() - began) * 1000
-            if "step" in answer:
-                _say(answer["step"], answer["ms"], answer["detail"])
-            elif "receipt" in answer:
+        for reply in replies.read():
+            elapsed = (time.monotonic() - began) * 1000
+            if "step" in reply:
+                _print_step(reply["step"], reply["ms"], reply["detail"])
+            elif "receipt" in reply:
                 receipts += 1
-                _say("receipt", since, f"{answer['receipt']} has it, since the start")
-            elif answer["status"] == "DELIVERED":
-                confirmed, end = True, time.monotonic() + RECEIPT_PATIENCE
-                _say("in all", since, f"DELIVERED {answer.get('reason', '')}".rstrip())
+                _print_step("receipt", elapsed, f"{reply['receipt']} has it (time since the start)")
+            elif reply["status"] == "DELIVERED":
+                confirmed, end = True, time.monotonic() + RECEIPT_TIMEOUT
+                _print_step("total", elapsed, f"DELIVERED {reply.get('reason', '')}".rstrip())
             else:
-                show(_problem(answer), label="PROBLEM  ")
+                show(_problem(reply), label="PROBLEM  ")
                 return 1
     if not confirmed:
-        show(f"the sender says nothing for {PATIENCE:.0f} s; its log says more", label="PROBLEM  ")
+        show(f"no reply from the sender for {TIMEOUT:.0f} s; see its log", label="PROBLEM  ")
         return 1
     if receipts < recipients:
-        show("the recipient's client is offline, or doesn't confirm messages (XEP-0184)", label="no receipt      ")
+        show("the recipient's client is offline, or doesn't send receipts (XEP-0184)", label="no receipt      ")
     return 0
 
 
-def _problem(answer: dict[str, Any]) -> str:
-    if answer["status"] == "FAILED":
-        return f"not delivered: {answer['reason']}"
-    return f"not sent yet; it waits in the outbox and is tried again: {answer['reason']}"
+def _problem(reply: dict[str, Any]) -> str:
+    if reply["status"] == "FAILED":
+        return f"not delivered: {reply['reason']}"
+    return f"not sent yet; it stays in the spool and is tried again: {reply['reason']}"

@@ -1,4 +1,4 @@
-"""What is said: the text of a pop."""
+"""The text of a pop."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..text import clean
 DEFAULT = "{event} from {caller} to {extension}"
 PLACEHOLDER = re.compile(r"\{(\w*)\}")
 PLACEHOLDERS = ("event", "caller", "number", "name", "extension", "dnid", "time")
-# Extensions that nobody dialled: where the call started, ended, or went wrong (pbx.c)
+# Asterisk's special extensions, which nobody dials (pbx.c)
 _SPECIAL = ("s", "h", "i", "t", "T", "o", "a", "e")
 _EVENT = {"ringing": "Call", "answered": "Answered call", "missed": "Missed call", "ended": "Ended call"}
 
 
 def text(call: Call, template: str, age: float | None = None) -> str:
-    """The text of a pop; `age`: seconds for which it has waited, if it should say so.
+    """The text of a pop. `age`: seconds since the call if the text should say that it is late, else None.
 
-    The template is filled in one pass, so a caller whose name is `{number}` stays that.
+    The template is filled in one pass, so a caller's name such as `{number}` is not replaced.
     """
     number = "number withheld" if call.withheld else call.number or "unknown number"
     values = {
@@ -31,12 +31,12 @@ def text(call: Call, template: str, age: float | None = None) -> str:
         "dnid": call.dnid,
         "time": _clock(call.time),
     }
-    said = clean(PLACEHOLDER.sub(lambda found: values[found[1]], template), limit=2000)
-    if not said:  # a template of which nothing is known: an empty message would not be shown at all
+    body = clean(PLACEHOLDER.sub(lambda match: values[match[1]], template), limit=2000)
+    if not body:  # all values of the template are empty; clients don't show an empty message
         return text(call, DEFAULT, age)
     if age is not None:
-        said += f" ({_clock(time.time() - age)}, {ago(age)} ago)"
-    return said
+        body += f" ({_clock(time.time() - age)}, {ago(age)} ago)"
+    return body
 
 
 def _clock(seconds: float) -> str:
@@ -44,7 +44,7 @@ def _clock(seconds: float) -> str:
 
 
 def ago(seconds: float) -> str:
-    """A time that has passed, in its largest unit."""
+    """A duration in its largest unit."""
     units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
     unit, length = next((unit for unit in units if seconds >= unit[1]), units[-1])
     count = int(seconds // length)

@@ -1,4 +1,4 @@
-"""The section [pop]: who is told, what is said, and when."""
+"""The section [pop]: recipients, text and times."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _template(text: str) -> str:
     unknown = set(message.PLACEHOLDER.findall(text)) - set(message.PLACEHOLDERS)
     if unknown:
         known = " ".join(f"{{{name}}}" for name in message.PLACEHOLDERS)
-        raise ValueError(f"{{{min(unknown)}}} is not known; there are {known}")
+        raise ValueError(f"{{{min(unknown)}}} is unknown; there are {known}")
     return text
 
 
@@ -28,7 +28,7 @@ def _country(text: str) -> str:
 
 
 class PopOptions(Section):
-    to = Required(_recipients, "who is told, such as alice@example.org")
+    to = Required(_recipients, "a recipient, such as alice@example.org")
     message = Option(_template, message.DEFAULT)
     country = Option(_country, "US")
     late_after = Option(seconds, 30.0)

@@ -1,4 +1,4 @@
-"""Who is told of a call."""
+"""The recipients of a call."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ..xmpp import jid
 
 
 def recipients(call: Call, default: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The JIDs that the dialplan gave (joined by `&`, as in `Dial()`), else the configured ones.
+    """The JIDs that the dialplan gives (joined by `&`, as in `Dial()`), else the configured ones.
 
-    Returns those to be told, each once, and what is no JID, with the reason.
+    Returns the recipients, each once, and a dictionary of the texts that are not JIDs, each with the reason.
     """
-    found: dict[str, None] = {}
-    wrong = {}
+    valid: dict[str, None] = {}
+    invalid = {}
     for text in filter(None, (part.strip() for part in call.to.split("&"))):
         try:
-            found[str(jid.parse(text))] = None
+            valid[str(jid.parse(text))] = None
         except ValueError as error:
-            wrong[text] = str(error)
-    if not found and not wrong:  # none given, or only empty ones
+            invalid[text] = str(error)
+    if not valid and not invalid:  # none given, or only empty ones
         return list(default), {}
-    return list(found), wrong
+    return list(valid), invalid

@@ -45,7 +45,7 @@ class Connection:
     def close(self) -> None:
         if self.session:
             session, self.session = self.session, None
-            self._redirected_to = session.elsewhere
+            self._redirected_to = session.redirected_to
             session.close()
 
     def keep_alive(self) -> float:

@@ -1,6 +1,6 @@
 """The channel binding `tls-server-end-point`: the hash of the server's certificate (RFC 5929 section 4).
 
-It exists for TLS 1.2 and 1.3. Python has no way to get at `tls-exporter` (RFC 9266).
+It works with TLS 1.2 and 1.3. Python's ssl module gives no access to `tls-exporter` (RFC 9266).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _HASH_OF_PSS = {
 
 
 def of(certificate: bytes) -> bytes | None:
-    """The binding for a certificate in DER; None where RFC 5929 defines none, as for a signature without a hash."""
+    """The binding for a certificate in DER. None where RFC 5929 defines none, e.g. for a signature without a hash."""
     try:
         _, fields, _ = _element(certificate)  # tbsCertificate, signatureAlgorithm, signature (RFC 5280 section 4.1)
         _, _, rest = _element(fields)
@@ -52,7 +52,7 @@ def _hash_of_pss(parameters: bytes) -> str | None:
 
 
 def _element(der: bytes) -> tuple[int, bytes, bytes]:
-    """Tag, content and what follows, of the first element (X.690 section 8.1). Raises IndexError."""
+    """Tag and content of the first element, and the bytes that follow it (X.690 section 8.1). Raises IndexError."""
     length, start = der[1], 2
     if length & 0x80:
         start += length & 0x7F

@@ -24,23 +24,23 @@ class JID(NamedTuple):
 
 
 def parse(text: str) -> JID:
-    """The parts of an address; local and domain in lower case. Raises ValueError, saying what is wrong."""
+    """The parts of an address; local and domain in lower case. Raises ValueError with the reason."""
     rest, slash, resource = text.partition("/")
     local, at, domain = rest.rpartition("@")
     domain = domain.rstrip(".")
     if clean(text, limit=LONGEST) != text:
-        raise ValueError(f"{clean(text)!r} is not a JID: it has characters that can't be seen, or too many")
+        raise ValueError(f"{clean(text)!r} is not a JID: it has invisible characters, or is too long")
     if at and not _LOCAL.fullmatch(local):
         raise ValueError(f"{text!r} is not a JID: {'nothing' if not local else 'not a name'} before the @")
     if not _DOMAIN.fullmatch(domain):
         raise ValueError(f"{text!r} is not a JID, which looks like alice@example.org")
     if slash and not 0 < len(resource) < 1024:
-        raise ValueError(f"{text!r} is not a JID: nothing behind the /, or too much")
+        raise ValueError(f"{text!r} is not a JID: the part after the / is empty or too long")
     return JID(local.lower(), domain.lower(), resource)
 
 
 def same_account(one: str, other: str) -> bool:
-    """Whether two addresses, as servers and people write them, are of one account or one host."""
+    """Whether two addresses belong to the same account or host, whatever their resource, and in upper or lower case."""
     try:
         return _folded(one) == _folded(other)
     except ValueError:
@@ -48,8 +48,8 @@ def same_account(one: str, other: str) -> bool:
 
 
 def may_bounce(sender: str, own: JID, recipient: str) -> bool:
-    """Whether an error from `sender` says what became of a message from `own` to `recipient`: it may be the recipient,
-    its server, our own server, or our own account. Nobody else knows.
+    """Whether to believe an error from `sender` about a message from `own` to `recipient`. It is believed if it comes
+    from the recipient, its server, our server, or our own account.
     """
     if same_account(sender, recipient):
         return True

@@ -1,5 +1,5 @@
-"""How much XML a server may send. xmpppy builds an object of 1 kB for each element, and some of its methods take time
-that grows with the square of the depth or of the number of namespaces.
+"""Limits on the XML that a server may send. xmpppy builds an object of 1 kB for each element, and the time of some of
+its methods grows with the square of the depth or of the number of namespaces.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 
 class Unacceptable(Exception):
-    """What the server sends, as a sentence goes on after "the server sends", and what the administrator can do."""
+    """`what`: what the server sends; it completes the sentence "the server sends …". `advice`: what the administrator
+    can do.
+    """
 
     def __init__(self, what: str, advice: str) -> None:
         super().__init__(what)
@@ -26,17 +28,17 @@ class Limits(NamedTuple):
     advice: str
 
 
-# Anyone on the network path can send this much before TLS. Prosody, ejabberd and jabberd2 need less than a quarter of
+# Before TLS, anyone on the network path can send this much. Prosody, ejabberd and jabberd2 need less than a quarter of
 # it, and less than half of the depth.
 DURING_SIGN_IN = Limits(16_384, 16, 256, 512, 128, "during the sign-in", "is that an XMPP server?")
 # Servers limit stanzas to this size or less (Prosody: c2s_stanza_size_limit).
-OF_A_STANZA = Limits(262_144, 32, 2048, 4096, 1024, "in one stanza", "the server's log may tell who sent that")
+OF_A_STANZA = Limits(262_144, 32, 2048, 4096, 1024, "in one stanza", "the server's log may show who sent it")
 
 
 class Meter:
-    """Counts what the server sends. Raises Unacceptable for what exceeds the limits.
+    """Counts what the server sends. Raises Unacceptable when a limit is exceeded.
 
-    During the sign-in the limits are for the whole stream, after it for each stanza.
+    During the sign-in the limits apply to the whole stream, afterwards to each stanza.
     """
 
     def __init__(self) -> None:
@@ -70,7 +72,7 @@ class Meter:
         limits = OF_A_STANZA if self.signed_in else DURING_SIGN_IN
         for count, limit, unit in (
             (self.size, limits.size, "bytes"),
-            (self.depth, limits.depth, "XML elements inside each other"),
+            (self.depth, limits.depth, "XML elements nested in each other"),
             (self.elements, limits.elements, "XML elements"),
             (self.attributes, limits.attributes, "XML attributes"),
             (self.namespaces, limits.namespaces, "XML namespaces"),

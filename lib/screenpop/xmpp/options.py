@@ -12,7 +12,7 @@ from . import jid, resolver
 def _account(text: str) -> jid.JID:
     address = jid.parse(text)
     if not address.local or address.resource:
-        raise ValueError("should be an account such as pbx@example.org, with nothing behind the domain")
+        raise ValueError("should be an account such as pbx@example.org, with nothing after the domain")
     return address
 
 
@@ -20,7 +20,7 @@ def _servers(text: str) -> tuple[tuple[str, int], ...]:
     servers = []
     for part in text.split():
         try:
-            name, port = resolver.name_and_port(part)
+            name, port = resolver.parse_host(part)
         except ValueError:
             port = None
         if not port:
@@ -31,9 +31,9 @@ def _servers(text: str) -> tuple[tuple[str, int], ...]:
 
 class XmppOptions(Section):
     jid = Required(_account, "the account that sends, such as pbx@example.org")
-    password = Option(str, "", secret=True)  # or the one in password_file
+    password = Option(str, "", secret=True)  # or the content of password_file
     password_file: Option[SecretFile | None] = Option(secret_file, None)
-    server: Option[tuple[tuple[str, int], ...]] = Option(_servers, ())  # host and port; empty: the SRV records
+    server: Option[tuple[tuple[str, int], ...]] = Option(_servers, ())  # hosts and ports; empty: use the SRV records
     ca_file: Option[File | None] = Option(readable_file, None)
 
     def __init__(self, values: Mapping[str, Any]) -> None:
@@ -44,4 +44,4 @@ class XmppOptions(Section):
     def complaints(cls, given: Collection[str]) -> Iterator[str]:
         both = "password" in given and "password_file" in given
         if both or not ("password" in given or "password_file" in given):
-            yield f"password or password_file: {'both are there' if both else 'missing'}; one of them is needed"
+            yield f"password or password_file: {'both are set' if both else 'missing'}; set one of them"

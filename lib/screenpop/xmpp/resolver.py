@@ -1,4 +1,4 @@
-"""Where the server is: the configured hosts, or the domain's SRV records (RFC 6120 section 3.2, RFC 2782, XEP-0368)."""
+"""Finds the server: the configured hosts, or the domain's SRV records (RFC 6120 section 3.2, RFC 2782, XEP-0368)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from .errors import SessionError
 
-DNS_DEADLINE = 5.0  # seconds for all questions to the name servers
-MOST_HOSTS = 10  # to be tried: each may take 10 s and more, and a forged answer may name a thousand
+DNS_DEADLINE = 5.0  # seconds for all DNS queries
+MOST_HOSTS = 10  # hosts that are tried; each may take 10 s or more, and a forged answer may name a thousand
 STARTTLS_PORT = 5222
-DIRECT_TLS_PORTS = (5223, 443)  # of configured hosts: those that clients have always taken TLS for granted on
+DIRECT_TLS_PORTS = (5223, 443)  # a configured host with one of these ports gets TLS from the first byte
 
 
 class Host(NamedTuple):
@@ -32,21 +32,21 @@ class Record(NamedTuple):
 
 
 def find(domain: str, servers: Iterable[tuple[str, int]]) -> list[Host]:
-    """The hosts to be tried, in this order. Raises SessionError."""
+    """The hosts to try, in this order. Raises SessionError."""
     configured = [Host(name, port, port in DIRECT_TLS_PORTS) for name, port in servers]
     if configured:
         return configured
     records = look_up(domain)
     hosts = [host for host in in_order(records) if host.name]
     if not hosts and any(not record.host.direct_tls for record in records):
-        raise SessionError("DNS", f"{domain} says that it has no XMPP service", "check the domain in [xmpp] jid")
+        raise SessionError("DNS", f"{domain} says that it has no XMPP service", "check the domain of [xmpp] jid")
     return hosts or [Host(domain, STARTTLS_PORT, False)]
 
 
-def elsewhere(text: str) -> list[Host]:
-    """Where a see-other-host error points to (RFC 6120 section 4.9.3.19); nowhere if that is no XMPP server."""
+def redirected_hosts(text: str) -> list[Host]:
+    """The hosts that a see-other-host error names (RFC 6120 section 4.9.3.19). Empty if it names none that exists."""
     try:
-        name, port = name_and_port(text.strip())
+        name, port = parse_host(text.strip())
         if port or ":" in name or re.fullmatch(r"[\d.]+", name):
             return find("", [(name, port or STARTTLS_PORT)])
         return find(name, ())
@@ -54,8 +54,8 @@ def elsewhere(text: str) -> list[Host]:
         return []
 
 
-def name_and_port(text: str) -> tuple[str, int | None]:
-    """Of `host:port` or `host`, where IPv6 addresses stand in brackets. Raises ValueError."""
+def parse_host(text: str) -> tuple[str, int | None]:
+    """Name and port of `host:port` or `host`. IPv6 addresses are in brackets. Raises ValueError."""
     found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]\s]+))(?::(\d{1,5}))?", text)
     if not found or not 0 < int(found[3] or 1) < 65536:
         raise ValueError(f"{text!r} is no host")
@@ -63,20 +63,20 @@ def name_and_port(text: str) -> tuple[str, int | None]:
 
 
 def look_up(domain: str) -> list[Record]:
-    """Both kinds of SRV record; a target of "." (no such service here) is a host without a name.
+    """The SRV records of both kinds. A target of "." (no such service here) becomes a host without a name.
 
-    An empty list when there are none, or nobody answers: the domain itself is worth a try then (RFC 6120 3.2.2).
-    Raises SessionError.
+    The list is empty if there are no records or no name server answers; then the domain itself is tried (RFC 6120
+    section 3.2.2). Raises SessionError.
     """
     try:
-        import dns.exception  # 40 ms, and not needed where [xmpp] server is set
+        import dns.exception  # takes 40 ms, and is not needed if [xmpp] server is set
         import dns.resolver
     except Exception as error:  # a broken library can raise anything
         raise SessionError("DNS", f"dnspython can't be imported ({error})", "run install.sh again") from error
     records: list[Record] = []
     try:
         resolver = dns.resolver.Resolver()  # reads resolv.conf: the network may have changed
-    except (dns.exception.DNSException, ValueError):  # none, or it can't be read
+    except (dns.exception.DNSException, ValueError):  # resolv.conf is missing or can't be read
         return records
     for service, direct_tls in (("_xmpps-client", True), ("_xmpp-client", False)):
         try:
@@ -94,17 +94,17 @@ def look_up(domain: str) -> list[Record]:
 
 
 def in_order(records: Iterable[Record]) -> list[Host]:
-    """The first MOST_HOSTS by priority, those of one priority by chance in the proportion of their weights (RFC 2782).
+    """The first MOST_HOSTS hosts by priority; within a priority, by random choice with the weights (RFC 2782).
 
-    Records of both kinds are one set.
+    Records of both kinds form one set (XEP-0368).
     """
     left = list(records)
     ordered: list[Host] = []
     while left and len(ordered) < MOST_HOSTS:
         lowest = min(record.priority for record in left)
-        among = [record for record in left if record.priority == lowest]
-        # a weight of 0 has "a very small chance"
-        (chosen,) = random.choices(among, [record.weight or 0.01 for record in among])  # noqa: S311
+        candidates = [record for record in left if record.priority == lowest]
+        # RFC 2782: a weight of 0 has "a very small chance"
+        (chosen,) = random.choices(candidates, [record.weight or 0.01 for record in candidates])  # noqa: S311
         left.remove(chosen)
         ordered.append(chosen.host)
     return ordered

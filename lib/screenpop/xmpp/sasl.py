@@ -1,6 +1,6 @@
-"""The sign-in (RFC 6120 section 6): SCRAM, bound to the TLS channel where the server can; PLAIN where it has no SCRAM.
+"""The sign-in (RFC 6120 section 6): SCRAM, with channel binding if the server supports it; PLAIN if it has no SCRAM.
 
-Only over verified TLS. DIGEST-MD5 and XEP-0078 are never used.
+It is done only over verified TLS. DIGEST-MD5 and XEP-0078 are never used.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ NS_CHANNEL_BINDING = "urn:xmpp:sasl-cb:0"  # XEP-0440
 
 ACCOUNT_ADVICE = "check [xmpp] jid and password"
 _CONDITIONS = {
-    # RFC 6120 section 6.5: what it means, what to do
+    # RFC 6120 section 6.5: condition, meaning, advice
     "not-authorized": ("the server does not accept this name and password", ACCOUNT_ADVICE),
     "account-disabled": ("the account is disabled", "enable it on the server"),
     "credentials-expired": ("the password has expired", "set a new one"),
     "encryption-required": ("the server does not take this connection for encrypted", LOG_ADVICE),
-    "invalid-mechanism": ("the server offers this mechanism and does not accept it", "switch it off on the server"),
-    "mechanism-too-weak": ("the server offers this mechanism and finds it too weak", "switch it off on the server"),
+    "invalid-mechanism": ("the server offers this mechanism but does not accept it", "switch it off on the server"),
+    "mechanism-too-weak": ("the server offers this mechanism but finds it too weak", "switch it off on the server"),
     "temporary-auth-failure": ("the server can't check passwords at the moment", LOG_ADVICE),
 }
 _ABOUT_THE_ACCOUNT = ("not-authorized", "account-disabled", "credentials-expired", "temporary-auth-failure")
 
 
 class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by the name of their class
-    """xmpppy's SASL with other mechanisms. `startsasl` tells its state: "in-process", "success" or "failure".
+    """xmpppy's SASL with other mechanisms. `startsasl` is its state: "in-process", "success" or "failure".
 
-    After a failure `what` says what the server did and `advice` what to do about it; `may_try_another` tells whether
-    the server refused the mechanism, not the password, and has another one, `temporary` whether the server may accept
-    the same later. `refused`: mechanisms that were refused before.
+    `refused`: mechanisms that were refused before. After a failure, `what` is what the server did and `advice` what
+    the administrator can do. `may_try_another`: the server refused the mechanism, not the password, and offers another
+    one. `temporary`: the server may accept the same later.
     """
 
     def __init__(self, username: str, password: str, certificate: bytes, refused: frozenset[str]) -> None:
@@ -48,7 +48,7 @@ class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by t
         self.proof_sent = self.verified = self.may_try_another = self.temporary = False
 
     def plugin(self, owner: Any) -> None:
-        # xmpppy calls this only when it stands in the class itself
+        # xmpppy calls this only if the class itself defines it
         super().plugin(owner)
 
     def FeaturesHandler(self, conn: Any, feats: Any) -> None:
@@ -63,12 +63,12 @@ class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by t
             return
         self.mechanism, *self.others = usable
         try:
-            self._send("auth", self._first(offer), mechanism=self.mechanism)
+            self._send("auth", self._initial_response(offer), mechanism=self.mechanism)
         except SASLprepError as error:
             self._fail(f"the password can't be used: {error}", "set another password")
 
     def _usable(self, offer: scram.Offer) -> list[str]:
-        """The mechanisms that may be used, the best first: those that are bound to the channel, SCRAM, PLAIN."""
+        """The mechanisms that may be used, the best first: SCRAM with channel binding, SCRAM, PLAIN."""
         self.binding = channel_binding.of(self.certificate) or b""
         bound = [f"{name}-PLUS" for name in scram.HASHES]
         if not self.binding or channel_binding.NAME not in offer.bindings or not self.refused.isdisjoint(bound):
@@ -78,10 +78,9 @@ class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by t
             known = ["PLAIN"]
         return [name for name in known if name in offer.mechanisms and name not in self.refused]
 
-    def _first(self, offer: scram.Offer) -> str:
-        """Our first message."""
+    def _initial_response(self, offer: scram.Offer) -> str:
         if self.mechanism == "PLAIN":
-            self.verified = True  # by the server's certificate: PLAIN itself proves nothing
+            self.verified = True  # by the server's certificate; PLAIN has no proof of its own
             return f"\0{self.username}\0{self.password}"
         flag = self._flag(offer)
         binding = self.binding if flag.startswith("p=") else b""
@@ -89,8 +88,9 @@ class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by t
         return self.scram.first()
 
     def _flag(self, offer: scram.Offer) -> str:
-        """RFC 5802 section 6: "y" tells a server that can bind that somebody has hidden this from us. A server that
-        shows that it can bind, but not in a way that we can use, gets "n": nothing was hidden.
+        """The channel-binding flag (RFC 5802 section 6). "y" means: we support channel binding and the server seems not
+        to. A server that supports it then knows that its offer was changed on the way. A server that offers only
+        bindings that we don't support gets "n".
         """
         if self.mechanism.endswith("-PLUS"):
             return f"p={channel_binding.NAME}"
@@ -101,16 +101,16 @@ class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by t
         name = challenge.getName()
         try:
             if name == "failure":
-                self._failed(challenge)
+                self._handle_failure(challenge)
             elif name == "challenge":
-                self._answer(_decode(challenge))
+                self._handle_challenge(_decode(challenge))
             elif name == "success":
-                self._succeeded(challenge)
+                self._handle_success(challenge)
         except scram.SCRAMError as error:
             self._fail(str(error), LOG_ADVICE)
         raise protocol.NodeProcessed
 
-    def _answer(self, message: str) -> None:
+    def _handle_challenge(self, message: str) -> None:
         if self.scram is None or self.verified:
             raise scram.SCRAMError("the server sent a challenge that this mechanism does not have")
         if not self.proof_sent:
@@ -121,14 +121,14 @@ class SASL(auth.SASL):  # type: ignore[misc] # xmpppy looks its plug-ins up by t
             self.verified = True
             self._send("response", "")
 
-    def _succeeded(self, success: Any) -> None:
+    def _handle_success(self, success: Any) -> None:
         if self.scram and not self.verified:
             if not self.proof_sent:
                 raise scram.SCRAMError("the server did not ask for a proof of the password")
             self.scram.verify(_decode(success))
         self.startsasl = "success"
 
-    def _failed(self, failure: Any) -> None:
+    def _handle_failure(self, failure: Any) -> None:
         conditions = [tag.getName() for tag in failure.getChildren() if tag and tag.getName() != "text"]
         condition = clean((conditions or ["failure"])[0], limit=100)
         text = clean(failure.getTagData("text") or "", limit=300)

@@ -1,4 +1,4 @@
-"""SASLprep: how names and passwords are prepared before they are hashed (RFC 4013, a profile of RFC 3454)."""
+"""SASLprep: prepares names and passwords before they are hashed (RFC 4013, a profile of RFC 3454)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _PROHIBITED = (  # RFC 4013 section 2.3
 
 
 class SASLprepError(ValueError):
-    """Why this text can't be prepared, without any part of it."""
+    """Why a text can't be prepared. The message contains no part of the text, which may be a password."""
 
 
 def stored(text: str) -> str:
-    """As a stored string: code points that Unicode 3.2 has not assigned are refused. Raises SASLprepError."""
+    """Prepare a stored string: code points that Unicode 3.2 doesn't assign are refused. Raises SASLprepError."""
     prepared = query(text)
     if any(stringprep.in_table_a1(char) for char in prepared):
         raise SASLprepError("it has a character that is newer than SASLprep's Unicode 3.2 (RFC 4013)")
@@ -31,7 +31,7 @@ def stored(text: str) -> str:
 
 
 def query(text: str) -> str:
-    """As a query: unassigned code points are kept. Raises SASLprepError."""
+    """Prepare a query: unassigned code points are kept. Raises SASLprepError."""
     if text.isascii() and text.isprintable():
         return text
     mapped = (" " if stringprep.in_table_c12(char) else char for char in text if not stringprep.in_table_b1(char))

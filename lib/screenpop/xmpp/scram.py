@@ -1,4 +1,4 @@
-"""SCRAM, the client's side (RFC 5802, RFC 7677), with the downgrade protection of XEP-0474."""
+"""The client side of SCRAM (RFC 5802, RFC 7677), with the downgrade protection of XEP-0474."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from ..text import clean
 from . import saslprep
 
 HASHES = {"SCRAM-SHA-512": "sha512", "SCRAM-SHA-256": "sha256", "SCRAM-SHA-1": "sha1"}  # the strongest first
-FEWEST_ITERATIONS = 4096  # RFC 7677 section 4: with fewer, a recorded sign-in gives the password away too cheaply
+FEWEST_ITERATIONS = 4096  # RFC 7677 section 4; with fewer, the password is too cheap to guess from a recorded sign-in
 MOST_ITERATIONS = 10_000_000
-LONGEST_COMPUTATION = 1.0  # seconds that the server may make one sign-in compute
-_SAMPLE = 10_000  # iterations after which it is known how fast this machine is
+LONGEST_COMPUTATION = 1.0  # seconds of computation that the server may demand for one sign-in
+_SAMPLE = 10_000  # iterations that measure the speed of this machine
 
 
 class SCRAMError(ValueError):
-    """What the server did wrong, as a clause that follows the name of the mechanism."""
+    """What the server did wrong. The text is a clause that follows the name of the mechanism."""
 
 
 class Offer:
-    """What the server announced before the sign-in: its mechanisms, and its channel bindings (XEP-0440)."""
+    """What the server offered before the sign-in: its mechanisms, and its channel bindings (XEP-0440)."""
 
     def __init__(self, mechanisms: Sequence[str], bindings: Sequence[str]) -> None:
         self.mechanisms, self.bindings = mechanisms, bindings
 
     def digest(self, algorithm: str) -> str:
-        """What XEP-0474 section 4.1 calls the downgrade protection hash, in Base64."""
+        """The downgrade protection hash (XEP-0474 section 4.1) in Base64."""
         text = "\x1e".join(sorted(self.mechanisms))
         if self.bindings:
             text += "\x1f" + "\x1e".join(sorted(self.bindings))
@@ -69,7 +69,7 @@ class Client:
         return self._header + self._first_bare
 
     def final(self, server_first: str) -> str:
-        """The proof that we know the password. Raises SCRAMError; then nothing derived from the password has left."""
+        """The proof that we know the password. If it raises SCRAMError, nothing derived from the password was sent."""
         nonce, salt, iterations = self._parse(server_first)
         channel = base64.b64encode(self._header.encode() + self._binding).decode()
         without_proof = f"c={channel},r={nonce}"
@@ -82,7 +82,7 @@ class Client:
         return f"{without_proof},p={base64.b64encode(proof).decode()}"
 
     def verify(self, server_final: str) -> None:
-        """Raises SCRAMError unless the server has proved that it knows the password, too."""
+        """Raises SCRAMError if the server doesn't prove that it also knows the password."""
         value = server_final.partition(",")[0]
         if value.startswith("e="):
             raise SCRAMError(f"the server says {clean(value[2:], limit=100)}")
@@ -112,8 +112,8 @@ class Client:
             raise SCRAMError("the server's iteration count is not a number")
         if "h" in values and values["h"] != self._offer.digest(self._algorithm):
             raise SCRAMError(
-                "the list of mechanisms is not the one that the server sent (XEP-0474): somebody on the way may have"
-                " changed it"
+                "the list of mechanisms that arrived is not the one that the server sent (XEP-0474): somebody on the"
+                " network path may have changed it"
             )
         self._check_cost(int(iterations))
         return nonce, salt, int(iterations)

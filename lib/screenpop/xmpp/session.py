@@ -1,4 +1,4 @@
-"""The XMPP session: signs in, sends messages, and knows which of them the server has taken (RFC 6120)."""
+"""The XMPP session: signs in, sends messages, and waits for the server's confirmation (RFC 6120)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from ..call import uptime
 from ..text import clean
 from . import jid, resolver, tls
-from .errors import LOG_ADVICE, MechanismRefused, SeeOtherHost, SessionError, together
+from .errors import LOG_ADVICE, MechanismRefused, SeeOtherHost, SessionError, combined
 from .options import XmppOptions
 from .sasl import SASL
 from .stanza import NS_RECEIPTS
@@ -20,8 +20,8 @@ from .tcp import TCPsocket
 from .xmpppy import protocol
 
 STEP_DEADLINE = 10.0  # seconds for each step of the sign-in, and for the server's confirmation
-KEEP_ALIVE = 15.0  # seconds of silence after which the server is asked whether it is still there
-REDIRECTIONS = 3  # of one sign-in
+KEEP_ALIVE = 15.0  # seconds of silence after which the server gets a ping
+REDIRECTIONS = 3  # see-other-host errors that one sign-in follows
 NS_PING = "urn:xmpp:ping"  # XEP-0199
 NS_BIND = protocol.NS_BIND
 
@@ -33,9 +33,9 @@ OnReceipt = Callable[[str, str], None]
 class Session:
     """A session with the server of `config.jid`, signed in when the constructor returns. Methods raise SessionError.
 
-    `on_step(step, detail)` is told of each step of the sign-in. After it, `on_error(stanza id, JID, type, reason)` of
-    each message that comes back, now or later, and `on_receipt(stanza id, JID)` of each one that a client confirms.
-    `elsewhere`: the host to which the server has sent us when it ended the session before.
+    `on_step(step, detail)` is called after each step of the sign-in, `on_error(stanza id, JID, type, reason)` for each
+    error to a message, and `on_receipt(stanza id, JID)` when a client confirms a message (XEP-0184).
+    `redirected_to`: the host that the server named when it ended the previous session, if it did.
     """
 
     def __init__(
@@ -45,53 +45,53 @@ class Session:
         on_step: OnStep,
         on_error: OnError,
         on_receipt: OnReceipt,
-        elsewhere: str = "",
+        redirected_to: str = "",
     ) -> None:
         self.config, self.on_step, self.on_error, self.on_receipt = config, on_step, on_error, on_receipt
         self.domain = config.jid.domain
-        found = [*resolver.elsewhere(elsewhere), *resolver.find(self.domain, config.server)]
-        on_step("DNS", ", ".join(map(str, found)))
-        self._follow(found, resource)
+        hosts = [*resolver.redirected_hosts(redirected_to), *resolver.find(self.domain, config.server)]
+        on_step("DNS", ", ".join(map(str, hosts)))
+        self._follow_redirections(hosts, resource)
         self.client.signed_in()
         self.client.RegisterHandler("message", self._message)
         self.since = time.time()
-        self.asked = 0.0  # by the uptime: when the server was last asked whether it is still there
+        self.pinged = 0.0  # when the server was last sent a ping, by uptime()
 
-    def _follow(self, found: list[resolver.Host], resource: str) -> None:
-        """Sign in at one of these hosts, or at one that they send us to; the hosts that are left come after that."""
-        self.failures: list[SessionError] = []  # of hosts that could not be used
+    def _follow_redirections(self, hosts: list[resolver.Host], resource: str) -> None:
+        """Sign in at one of these hosts, or at a host that one of them names. The others are tried after it."""
+        self.failures: list[SessionError] = []  # of the hosts that could not be used
         redirections: list[SeeOtherHost] = []
-        while found:
+        while hosts:
             try:
-                self._sign_in(found, resource)
+                self._sign_in(hosts, resource)
                 return
             except SeeOtherHost as redirection:
                 self.on_step("redirection", redirection.what)
                 self.failures.append(redirection)
                 redirections.append(redirection)
-                followed = resolver.elsewhere(redirection.host) if len(redirections) <= REDIRECTIONS else []
-                found = [*followed, *self.untried]
+                followed = resolver.redirected_hosts(redirection.host) if len(redirections) <= REDIRECTIONS else []
+                hosts = [*followed, *self.untried]
             except SessionError as error:
-                unsaid = [redirection.what for redirection in redirections if redirection.what not in error.what]
-                what = " | ".join([*unsaid, error.what])
+                missing = [redirection.what for redirection in redirections if redirection.what not in error.what]
+                what = " | ".join([*missing, error.what])
                 raise SessionError(error.step, what, error.advice, error.refused) from error
-        raise together(self.failures)
+        raise combined(self.failures)
 
-    def _sign_in(self, found: list[resolver.Host], resource: str) -> None:
-        """A mechanism that the server offers and then refuses is left out in a second stream."""
+    def _sign_in(self, hosts: list[resolver.Host], resource: str) -> None:
+        """If the server refuses a mechanism that it offers, try once more without that mechanism, in a new stream."""
         try:
-            self._sign_in_without(frozenset(), found, resource)
+            self._sign_in_without(frozenset(), hosts, resource)
         except MechanismRefused as first:
             try:
-                self._sign_in_without(frozenset([first.mechanism]), found, resource)
+                self._sign_in_without(frozenset([first.mechanism]), hosts, resource)
             except SessionError as second:
                 if second.step == "sign-in":
                     what = f"{first.what} | {second.what}"
                     second = SessionError("sign-in", what, second.advice, second.refused)
                 raise second from None
 
-    def _sign_in_without(self, refused: frozenset[str], found: list[resolver.Host], resource: str) -> None:
-        self.client = self._connect(found)
+    def _sign_in_without(self, refused: frozenset[str], hosts: list[resolver.Host], resource: str) -> None:
+        self.client = self._connect(hosts)
         try:
             self._authenticate(refused)
             self._bind(resource)
@@ -99,51 +99,51 @@ class Session:
             self.client.Connection.disconnect()
             raise
 
-    def _connect(self, found: list[resolver.Host]) -> Client:
-        """A stream over verified TLS to the first host with which that works, or the errors of all of them."""
-        for place, host in enumerate(found, 1):
+    def _connect(self, hosts: list[resolver.Host]) -> Client:
+        """A stream over verified TLS to the first host that accepts one. Raises the errors of all hosts as one."""
+        for number, host in enumerate(hosts, 1):
             client = Client(self.domain)
-            self.untried = found[place:]
+            self.untried = hosts[number:]
             try:
                 self._connect_to(client, host)
                 self.host = str(host)
                 return client
-            except SessionError as trouble:
+            except SessionError as error:
                 if "Connection" in client.__dict__:
                     client.Connection.disconnect()
-                if isinstance(trouble, SeeOtherHost):
+                if isinstance(error, SeeOtherHost):
                     raise
-                what = trouble.what if host.name in trouble.what else f"{host}: {trouble.what}"
-                self.failures.append(SessionError(trouble.step, what, trouble.advice, trouble.refused))
-        raise together(self.failures)
+                what = error.what if host.name in error.what else f"{host}: {error.what}"
+                self.failures.append(SessionError(error.step, what, error.advice, error.refused))
+        raise combined(self.failures)
 
     def _connect_to(self, client: Client, host: resolver.Host) -> None:
         ca_file = self.config.ca_file
         context = tls.context(ca_file.path if ca_file else None, host.direct_tls)
         TCPsocket(host).PlugIn(client)
         self.on_step("connection", f"{host} at {client.Connection.peer()}")
-        self._begin(client)
+        self._start_deadline(client)
         if not host.direct_tls:
             client.start_stream()
             if not client.has_feature("starttls", protocol.NS_TLS):
-                advice = "TLS must be switched on at the server; no password is sent without it"
+                advice = "switch TLS on at the server; no password is sent without it"
                 raise SessionError("TLS", f"{host} offers no TLS", advice, refused=True)
             with client.sending("TLS"):
                 tls.TLS().PlugIn(client)
             client.wait(lambda: client.TLS.starttls, "TLS")
             if client.TLS.starttls != "proceed":
                 raise SessionError("TLS", f"{host} refuses to start TLS", LOG_ADVICE, refused=True)
-        self._begin(client)
+        self._start_deadline(client)
         client.Connection.secure(context, self.domain, client.deadline)
         self.on_step("certificate", tls.described(client.Connection.tls))
         client.start_stream()
 
-    def _begin(self, client: Client) -> None:
+    def _start_deadline(self, client: Client) -> None:
         client.deadline = time.monotonic() + STEP_DEADLINE
 
     def _authenticate(self, refused: frozenset[str]) -> None:
         client = self.client
-        self._begin(client)
+        self._start_deadline(client)
         certificate = client.Connection.tls.getpeercert(binary_form=True)
         sasl = SASL(self.config.jid.local, self.config.password, certificate, refused)
         with client.sending("sign-in"):
@@ -155,25 +155,25 @@ class Session:
                 raise MechanismRefused(sasl.mechanism, what, sasl.advice)
             raise SessionError("sign-in", what, sasl.advice, refused=not sasl.temporary)
         self.on_step("sign-in", f"{self.config.jid} by {sasl.mechanism}")
-        self._begin(client)
+        self._start_deadline(client)
         client.start_stream()
 
     def _bind(self, resource: str) -> None:
-        """RFC 6120 section 7; and RFC 3921's session where a server still insists on it."""
+        """RFC 6120 section 7, and RFC 3921's session if the server requires one."""
         client = self.client
-        self._begin(client)
-        answer = self._ask_for(resource)
-        if answer.getType() != "result" and stanza_error(answer)[1] == "conflict":
-            # a session that has died, and that the server would rather keep than replace (section 7.7.2.2)
-            answer = self._ask_for(f"{resource}-{os.urandom(2).hex()}")
-        if answer.getType() != "result":
-            _, condition, text = stanza_error(answer)
+        self._start_deadline(client)
+        response = self._request_binding(resource)
+        if response.getType() != "result" and stanza_error(response)[1] == "conflict":
+            # The server keeps a dead session of ours instead of replacing it (section 7.7.2.2).
+            response = self._request_binding(f"{resource}-{os.urandom(2).hex()}")
+        if response.getType() != "result":
+            _, condition, text = stanza_error(response)
             raise SessionError("bind", f"the server says {condition} {text}".strip(), LOG_ADVICE, refused=True)
-        bound = answer.getTag("bind", namespace=NS_BIND)
+        bound = response.getTag("bind", namespace=NS_BIND)
         self.jid = clean((bound and bound.getTagData("jid")) or f"{self.config.jid}/{resource}", limit=jid.LONGEST)
         session = client.has_feature("session", protocol.NS_SESSION)
         if session and not session.getTag("optional"):
-            client.ask(
+            client.request(
                 protocol.Protocol(
                     "iq", typ="set", payload=[protocol.Node("session", attrs={"xmlns": protocol.NS_SESSION})]
                 ),
@@ -181,26 +181,25 @@ class Session:
             )
         self.on_step("bind", self.jid)
 
-    def _ask_for(self, resource: str) -> Any:
-        wanted = protocol.Node(
-            "bind", attrs={"xmlns": NS_BIND}, payload=[protocol.Node("resource", payload=[resource])]
-        )
-        return self.client.ask(protocol.Protocol("iq", typ="set", payload=[wanted]), "bind")
+    def _request_binding(self, resource: str) -> Any:
+        bind = protocol.Node("bind", attrs={"xmlns": NS_BIND}, payload=[protocol.Node("resource", payload=[resource])])
+        return self.client.request(protocol.Protocol("iq", typ="set", payload=[bind]), "bind")
 
     def fileno(self) -> int:
         return int(self.client.Connection.fileno())
 
     def send(self, message: Any) -> None:
-        self._begin(self.client)
+        self._start_deadline(self.client)
         with self.client.sending("message"):
             self.client.send(message)
 
     def confirm(self) -> None:
-        """Return when the server has taken all that was sent: it handles stanzas in order, and this is its answer to a
-        ping sent behind them (XEP-0199), be it a result or an error. Messages that it bounced have come before that.
+        """Return when the server has accepted all that was sent: it handles stanzas in order, so its response to a ping
+        (XEP-0199), a result or an error, means that it has handled everything before the ping. Its errors to these
+        messages arrive before that response.
         """
-        self._begin(self.client)
-        self.client.ask(self._ping(), "message")
+        self._start_deadline(self.client)
+        self.client.request(self._ping(), "message")
 
     def _ping(self) -> Any:
         return protocol.Protocol(
@@ -208,35 +207,35 @@ class Session:
         )
 
     def keep_alive(self) -> float:
-        """Ask a server that has been silent whether it is still there. Returns the seconds until this is due again.
+        """Send a ping to a server that has been silent. Returns the seconds until this is due again.
 
-        Raises SessionError when it has said nothing at all since; also when nobody has listened for so long,
-        because this process or the whole machine was stopped.
+        Raises SessionError if nothing has arrived since the ping, or if this process or the whole machine was stopped
+        for that long.
         """
-        silent = uptime() - self.client.heard
+        silent = uptime() - self.client.last_received
         if silent >= KEEP_ALIVE + STEP_DEADLINE:
             raise SessionError("session", f"nothing from the server for {silent:.0f} s", LOG_ADVICE)
         if silent < KEEP_ALIVE:
             return KEEP_ALIVE - silent
-        if self.asked < self.client.heard:
-            self.asked = uptime()
+        if self.pinged < self.client.last_received:
+            self.pinged = uptime()
             self.send(self._ping())
         return KEEP_ALIVE + STEP_DEADLINE - silent
 
     @property
-    def elsewhere(self) -> str:
-        """The host to which the server has sent us, if it has."""
+    def redirected_to(self) -> str:
+        """The host that the server named in see-other-host, if it ended the session with that error."""
         condition, text = self.client.stream_error or ("", "")
         return text if condition == "see-other-host" else ""
 
     def process(self) -> None:
-        """Handle what has come in."""
-        self._begin(self.client)
+        """Handle what has arrived."""
+        self._start_deadline(self.client)
         self.client.process(0, "session")
 
     def close(self) -> None:
-        """End the stream, without waiting for the server to do the same."""
-        self._begin(self.client)
+        """End the stream without waiting for the server's answer."""
+        self._start_deadline(self.client)
         with contextlib.suppress(OSError):
             self.client.send("</stream:stream>")
         self.client.Connection.disconnect()
@@ -244,7 +243,7 @@ class Session:
     def _message(self, conn: Any, message: Any) -> None:
         if message.getType() == "error" and message.getID():
             kind, condition, text = stanza_error(message)
-            # RFC 6120 section 8.1.2.1: what names no sender comes from our own account
+            # RFC 6120 section 8.1.2.1: a stanza without `from` comes from our own account
             sender = self.config.jid if message.getFrom() is None else message.getFrom()
             self.on_error(message.getID(), str(sender), kind, f"{condition}: {text}" if text else condition)
         received = message.getTag("received", namespace=NS_RECEIPTS)

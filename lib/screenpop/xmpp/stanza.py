@@ -8,12 +8,12 @@ from typing import Any
 from .xmpppy import protocol
 
 NS_DELAY = "urn:xmpp:delay"  # XEP-0203
-NS_IDS = "urn:xmpp:sid:0"  # XEP-0359: the origin-id stays the same where a server or a room gives another id
+NS_IDS = "urn:xmpp:sid:0"  # XEP-0359: the origin-id stays the same if a server or a room changes the stanza's id
 NS_RECEIPTS = "urn:xmpp:receipts"  # XEP-0184
 
 
 def chat(stanza_id: str, to: str, body: str, age: float | None = None, receipt: bool = False) -> Any:
-    """`age`: seconds that the message has waited, if its delay is to be stamped; `receipt`: ask the client for one."""
+    """`age`: seconds that the message has waited, for a delay stamp; None: no stamp. `receipt`: request a receipt."""
     message = protocol.Message(to=to, typ="chat", body=body, attrs={"id": stanza_id})
     message.addChild("origin-id", attrs={"id": stanza_id}, namespace=NS_IDS)
     if age is not None:

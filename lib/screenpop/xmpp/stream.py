@@ -1,4 +1,4 @@
-"""The XML stream: xmpppy's Client and Dispatcher with a deadline on each wait, and limits on what a server may send."""
+"""The XML stream: xmpppy's Client and Dispatcher with a deadline for each wait and limits on what a server may send."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .errors import LOG_ADVICE, SeeOtherHost, SessionError, lost
 from .limits import Meter, Unacceptable
 from .xmpppy import dispatcher, protocol, xmpp
 
-PIECE = 4096  # bytes that are parsed before the deadline is looked at again
+PIECE = 4096  # bytes that are parsed before the deadline is checked again
 NO_XMPP_ADVICE = "is that an XMPP server?"
 _ADVICE = {
     # stream errors (RFC 6120 section 4.9.3)
@@ -34,19 +34,19 @@ _WITHOUT_A_REASON = {
 
 
 class _StreamError(Exception):
-    """Ends the parsing: nothing follows a stream error."""
+    """Ends the parsing: a stream error is the last element of a stream."""
 
 
 class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks its plug-ins up by the name of their class
-    """xmpppy's Dispatcher behind limits. It keeps a stream error instead of raising it from within the parser."""
+    """xmpppy's Dispatcher with limits. It stores a stream error instead of raising it inside the parser."""
 
     def __init__(self) -> None:
         super().__init__()
         self.meter = Meter()
-        self.tag = b""  # the beginning of one that hasn't come to its end
+        self.incomplete_tag = b""  # the rest of it has not arrived yet
 
     def plugin(self, owner: Any) -> None:
-        # xmpppy calls these two only when they stand in the class itself
+        # xmpppy calls these two only if the class itself defines them
         super().plugin(owner)
 
     def plugout(self) -> None:
@@ -61,7 +61,7 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
 
     def _check_stream_start(self, namespace: str, tag: str, attributes: object) -> None:
         if (namespace, tag) != (protocol.NS_STREAMS, "stream"):
-            raise Unacceptable(f"what is not XMPP: it begins with <{clean(tag, limit=40)}>", NO_XMPP_ADVICE)
+            raise Unacceptable(f"something that is not XMPP: it begins with <{clean(tag, limit=40)}>", NO_XMPP_ADVICE)
 
     def _refuse_doctype(self, *declaration: object) -> None:
         raise Unacceptable("a document type declaration, which XMPP forbids", NO_XMPP_ADVICE)  # RFC 6120 section 11.1
@@ -72,26 +72,26 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
 
     def _end(self, tag: str) -> None:
         if self.meter.depth == 2 and tag.rpartition(":")[2] == "error":
-            self._keep_error(self.Stream.getDom())
+            self._store_error(self.Stream.getDom())
             raise _StreamError
         self.Stream.endtag(tag)
         self.meter.end()
 
-    def _keep_error(self, error: Any) -> None:
+    def _store_error(self, error: Any) -> None:
         tags = [tag for tag in error.getChildren() if tag and tag.getNamespace() == protocol.NS_XMPP_STREAMS]
         condition = next((tag for tag in tags if tag.getName() != "text"), None)
         name = condition.getName() if condition else "undefined-condition"
-        said = condition.getData() if condition and name == "see-other-host" else error.getTagData("text")
-        self._owner.stream_error = (clean(name), clean(said or "", limit=300))
+        text = condition.getData() if condition and name == "see-other-host" else error.getTagData("text")
+        self._owner.stream_error = (clean(name), clean(text or "", limit=300))
 
     def _closed(self) -> None:
         self._owner.stream_error = self._owner.stream_error or ("closed", "")
 
     def receive(self) -> None:
-        """Read what is there and handle it. Raises OSError, Unacceptable, or whatever the parser makes of it."""
+        """Read and handle what has arrived. Raises OSError, Unacceptable, and whatever the parser or xmpppy raise."""
         data = self._owner.Connection.receive()
         if data:
-            self._owner.heard = uptime()
+            self._owner.last_received = uptime()
         with contextlib.suppress(_StreamError):
             for start in range(0, len(data), PIECE):
                 if start and time.monotonic() > self._owner.deadline:
@@ -100,31 +100,31 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
 
     def _parse(self, data: bytes) -> None:
         self.meter.read(len(data))
-        # expat (2.6; Debian's since 2024) keeps the second half of a tag for later, which old Pythons can't change
-        data = self.tag + data
+        # Expat (2.6, and Debian's since 2024) delays a tag that arrives in two pieces; old Pythons can't prevent that.
+        data = self.incomplete_tag + data
         start = data.rfind(b"<")
-        whole = start if start > data.rfind(b">") else len(data)
-        self.tag = data[whole:]
-        self.Stream.Parse(data[:whole])
-        if self._pendingExceptions:  # xmpppy keeps what its handlers raise
+        complete = start if start > data.rfind(b">") else len(data)
+        self.incomplete_tag = data[complete:]
+        self.Stream.Parse(data[:complete])
+        if self._pendingExceptions:  # xmpppy stores what its handlers raise
             raise self._pendingExceptions.pop()[1]
 
 
 class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of this class, too
-    """One stream. All that waits does so until `deadline` (as `time.monotonic()`), and raises SessionError."""
+    """One stream. Every method that waits raises SessionError at `deadline` (a time of `time.monotonic()`)."""
 
     def __init__(self, domain: str) -> None:
         super().__init__(domain, debug=[])
-        self.DEBUG = self._say_nothing  # formats each line before it finds that nobody wants it, passwords among them
+        self.DEBUG = self._discard  # xmpppy's own formats each line, including passwords, and then drops it
         self.deadline = 0.0
-        self.heard = uptime()  # when something last came from the server
+        self.last_received = uptime()  # when the server last sent something
         self.stream_error: tuple[str, str] | None = None  # condition, text (RFC 6120 section 4.9)
 
-    def _say_nothing(self, *words: object) -> None:
+    def _discard(self, *words: object) -> None:
         pass
 
     def start_stream(self) -> None:
-        """Open the stream, or begin it again, and wait for the server's features."""
+        """Open or restart the stream, and wait for the server's features."""
         if "Dispatcher" in self.__dict__:
             self.Dispatcher.PlugOut()
         with self.sending("stream"):
@@ -132,7 +132,7 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
         self.wait(lambda: self.features, "stream")
 
     def signed_in(self) -> None:
-        """From now on a server may send more."""
+        """From now on the limits for a signed-in session apply."""
         self.Dispatcher.meter.signed_in = True
 
     @property
@@ -143,7 +143,7 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
         return self.features.getTag(name, namespace=namespace)
 
     def wait(self, condition: Callable[[], Any], step: str) -> None:
-        """Handle what comes in until the condition holds."""
+        """Handle what arrives until the condition is true."""
         while not condition():
             left = self.deadline - time.monotonic()
             if left <= 0:
@@ -151,7 +151,7 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
             self.process(left, step)
 
     def process(self, seconds: float, step: str) -> None:
-        """Handle what comes in; wait that long for something."""
+        """Handle what arrives; wait for it at most `seconds`."""
         try:
             if not self.Connection.pending_data(seconds):
                 return
@@ -160,10 +160,10 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
             raise SessionError(step, lost(error), LOG_ADVICE) from error
         except Unacceptable as error:
             raise SessionError(step, f"the server sends {error.what}", error.advice) from error
-        except Exception as error:  # whatever comes out of expat and xmpppy is the server's doing
+        except Exception as error:  # what the server sent made Expat or xmpppy fail
             why = "it is not well-formed XML" if isinstance(error, ExpatError) else "its XML makes no sense"
             advice = NO_XMPP_ADVICE if step == "stream" else LOG_ADVICE
-            raise SessionError(step, f"the server sends what is not XMPP: {why}", advice) from error
+            raise SessionError(step, f"the server sends something that is not XMPP: {why}", advice) from error
         if self.stream_error:
             condition, text = self.stream_error
             if condition == "see-other-host":
@@ -173,25 +173,25 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
 
     @contextlib.contextmanager
     def sending(self, step: str) -> Iterator[None]:
-        """For what sends: a connection that is lost becomes SessionError."""
+        """While something is sent: a lost connection becomes SessionError."""
         try:
             yield
         except OSError as error:
             raise SessionError(step, lost(error), LOG_ADVICE) from error
 
-    def ask(self, iq: Any, step: str) -> Any:
-        """The answer to an iq, be it result or error."""
-        answers: list[Any] = []
-        iq.setID(os.urandom(8).hex())  # not to be guessed: nobody else may answer
-        self.Dispatcher._expected[iq.getID()] = (lambda _, answer: answers.append(answer), {})
+    def request(self, iq: Any, step: str) -> Any:
+        """Send an iq and return its response, a result or an error."""
+        responses: list[Any] = []
+        iq.setID(os.urandom(8).hex())  # random, so that nobody else can send the response
+        self.Dispatcher._expected[iq.getID()] = (lambda _, response: responses.append(response), {})
         with self.sending(step):
             self.send(iq)
-        self.wait(lambda: answers, step)
-        return answers[0]
+        self.wait(lambda: responses, step)
+        return responses[0]
 
 
 def stanza_error(stanza: Any) -> tuple[str, str, str]:
-    """Type, condition and text of an error stanza (RFC 6120 section 8.3); type is "cancel" where there is none."""
+    """Type, condition and text of an error stanza (RFC 6120 section 8.3); the type is "cancel" if it has none."""
     error = stanza.getTag("error")
     tags = [tag for tag in error.getChildren() if tag] if error else []
     condition = next((tag.getName() for tag in tags if tag.getName() != "text"), "undefined-condition")

@@ -1,4 +1,4 @@
-"""The connection: xmpppy's TCPsocket with a deadline on each wait, on IPv6 and IPv4, before and after TLS."""
+"""The connection: xmpppy's TCPsocket with a deadline for each wait, on IPv6 and IPv4, before and after TLS."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from .errors import SessionError
 from .resolver import Host
 from .xmpppy import transports
 
-ADDRESS_DEADLINE = 5.0  # seconds for a name to become addresses, and for each of them to answer
-MOST_ADDRESSES = 10  # of one name; a forged answer may have a thousand
+ADDRESS_DEADLINE = 5.0  # seconds to look up the addresses of a name, and to connect to each of them
+MOST_ADDRESSES = 10  # addresses of one name that are tried; a forged answer may have a thousand
 
 
 class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its plug-ins up by the name of their class
-    """A connection to the first address of a host that answers. Raises SessionError; once it is up, OSError."""
+    """A connection to the first address of a host that answers.
+
+    Connecting and `secure` raise SessionError, the other methods OSError.
+    """
 
     def __init__(self, host: Host) -> None:
         super().__init__((host.name, host.port), use_srv=False)
         self.host = host
 
     def plugin(self, owner: Any) -> Any:
-        # xmpppy calls this only when it stands in the class itself
+        # xmpppy calls this only if the class itself defines it
         return super().plugin(owner)
 
     def connect(self, server: tuple[str, int]) -> str:
@@ -47,13 +50,12 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
                 self._sock.close()
                 no_answer = isinstance(error, (TimeoutError, socket.timeout))  # the same from Python 3.10 on
                 failures.append(f"{address[0]}: {'no answer' if no_answer else error.strerror}")
-        what = f"{self.host}: {', '.join(sorted(failures))}"  # name servers change the order
+        what = f"{self.host}: {', '.join(sorted(failures))}"  # sorted, because name servers rotate the addresses
         raise SessionError("connection", what, "is the server up, and the port open?")
 
     def secure(self, context: ssl.SSLContext, domain: str, deadline: float) -> None:
-        """The TLS handshake. The domain is asked for, and the certificate verified for it (RFC 6120 section 13.7.2).
-
-        Raises SessionError.
+        """The TLS handshake. The certificate is verified for `domain`, whatever the host's name (RFC 6120 section
+        13.7.2). Raises SessionError.
         """
         self._sock.settimeout(max(0.001, deadline - time.monotonic()))
         try:
@@ -65,7 +67,7 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
 
     @property
     def tls(self) -> ssl.SSLSocket:
-        """The socket, secured. Raises RuntimeError when it isn't: nothing secret may go out then."""
+        """The socket with verified TLS. Raises RuntimeError without it: then no secret may be sent."""
         if not (isinstance(self._sock, ssl.SSLSocket) and self._sock.context.verify_mode == ssl.CERT_REQUIRED):
             raise RuntimeError("not over verified TLS")
         return self._sock
@@ -77,17 +79,17 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
         return str(self._sock.getpeername()[0])
 
     def pending_data(self, timeout: float = 0) -> bool:
-        """Whether there is something to read, waiting for it that long (seconds)."""
+        """Whether there is something to read; wait for it at most `timeout` seconds."""
         if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
             return True
         if timeout:
-            # Acknowledge what has come: a server with something more to send may wait for that (Nagle's algorithm), and
-            # the kernel delays it by 40 ms. After the handshake of TLS 1.3 each session would wait.
+            # Send the TCP acknowledgement now. The kernel delays it by 40 ms, and a server with more to send may wait
+            # for it (Nagle's algorithm), as after each handshake of TLS 1.3.
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return bool(select.select([self._sock], [], [], timeout)[0])
 
     def receive(self) -> bytes:
-        """What there is to read; nothing when TLS has been at work for itself."""
+        """The bytes that have arrived; none if they were part of TLS itself."""
         try:
             data: bytes = self._sock.recv(65536)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
@@ -97,7 +99,7 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
         return data
 
     def send(self, raw_data: Any, retry_timeout: float = 1) -> None:
-        """Send all of it before the owner's deadline."""
+        """Send all of it before the deadline of the stream."""
         data = memoryview(str(raw_data).encode())
         while data:
             try:
@@ -116,7 +118,7 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
 
 
 def _addresses(host: Host) -> list[tuple[Any, Any]]:
-    """The families and addresses of a host. `getaddrinfo` knows no deadline; it is left behind then."""
+    """The families and addresses of a host. `getaddrinfo` has no timeout, so it runs in a thread of its own."""
     found: list[Any] = []
 
     def look_up() -> None:

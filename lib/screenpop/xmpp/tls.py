@@ -1,4 +1,4 @@
-"""TLS with a verified certificate, and nothing less (RFC 6120 sections 5 and 13.7, RFC 7590, XEP-0368)."""
+"""TLS, always with a verified certificate (RFC 6120 sections 5 and 13.7, RFC 7590, XEP-0368)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .xmpppy import protocol, transports
 
 
 class TLS(transports.TLS):  # type: ignore[misc] # xmpppy looks its plug-ins up by the name of their class
-    """xmpppy asks for STARTTLS; the handshake is not its business: it verifies nothing."""
+    """Only xmpppy's STARTTLS negotiation is used. Its own handshake verifies no certificate; see tcp.py."""
 
     def StartTLSHandler(self, conn: Any, starttls: Any) -> None:
         self.starttls = starttls.getName()  # "proceed" or "failure"
@@ -22,15 +22,15 @@ class TLS(transports.TLS):  # type: ignore[misc] # xmpppy looks its plug-ins up 
 
 
 def context(ca_file: Path | None, direct_tls: bool) -> ssl.SSLContext:
-    """The system's CAs, or the configured one. Raises SessionError."""
+    """A TLS context that trusts the system's CAs, or the configured CA. Raises SessionError."""
     try:
         made = ssl.create_default_context(cafile=ca_file)
     except ssl.SSLError as error:
-        what = f"{ca_file} holds no CA certificate"
-        raise SessionError("certificate", what, "[xmpp] ca_file needs a PEM file", refused=True) from error
+        what = f"{ca_file} contains no CA certificate"
+        raise SessionError("certificate", what, "[xmpp] ca_file must be a PEM file", refused=True) from error
     except OSError as error:
         raise SessionError("certificate", f"{ca_file}: {error.strerror}", "check [xmpp] ca_file") from error
-    if ca_file:  # Python 3.13 asks of each CA what those made by hand rarely have (RFC 5280, key identifiers)
+    if ca_file:  # Python 3.13 requires what CAs made by hand rarely have (RFC 5280, key identifiers)
         made.verify_flags &= ~ssl.VERIFY_X509_STRICT
     made.minimum_version = ssl.TLSVersion.TLSv1_2
     if direct_tls:
@@ -39,21 +39,21 @@ def context(ca_file: Path | None, direct_tls: bool) -> ssl.SSLContext:
 
 
 def refuse_common_name(secured: ssl.SSLSocket, host: Host, domain: str) -> None:
-    """Raises SessionError for a certificate that names the domain only as its common name (RFC 9525 section 2).
+    """Raises SessionError for a certificate that has the domain only as its common name (RFC 9525 section 2).
 
-    OpenSSL accepts that when subjectAltName has no name of the same kind. The context could refuse it
-    (`hostname_checks_common_name`), but with the same error as a certificate for another name.
+    OpenSSL accepts it if subjectAltName has no name of that kind. The context could refuse it
+    (`hostname_checks_common_name`), but then the error would be the same as for a certificate of another domain.
     """
     certificate: Any = secured.getpeercert() or {}
     kind = "IP Address" if domain.replace(".", "").isdigit() else "DNS"
     if kind not in (found for found, _ in certificate.get("subjectAltName", ())):
-        what = f"the certificate of {host} names {domain} as its common name, which counts no longer"
+        what = f"the certificate of {host} has {domain} only as its common name, which is no longer accepted"
         advice = "renew it on the server, with the domain as a subjectAltName"
         raise SessionError("certificate", what, advice, refused=True)
 
 
 def described(secured: ssl.SSLSocket) -> str:
-    """The certificate and the protocol, for `screen-pop check`."""
+    """Issuer, remaining days and TLS version, for `screen-pop check`."""
     certificate: Any = secured.getpeercert() or {}
     days = (ssl.cert_time_to_seconds(certificate["notAfter"]) - time.time()) // 86400
     return f"issued by {name(certificate['issuer'])}, {days:.0f} days left, {secured.version()}"

@@ -1,6 +1,6 @@
-"""The modules of xmpppy that are used here, imported without the others and without what only those need.
+"""Imports only those modules of xmpppy that are used here, without the modules that only the others need.
 
-Those, among them http.client, gzip, traceback and dnspython, take 60 ms, and the first call's pop would wait for them.
+These (http.client, gzip, traceback, dnspython and more) take 60 ms, which would delay the first call's pop.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Debug:
-    """Stands in for `xmpp.debug.Debug`, which formats each line, passwords too, before it drops it."""
+    """Replaces `xmpp.debug.Debug`, which formats each line, including passwords, before it drops it."""
 
     colors: dict[str, None] = {}  # noqa: RUF012 - xmpppy adds to it
 
@@ -28,21 +28,21 @@ class _Debug:
 
 _COLORS = ("black", "blue", "bright_cyan", "brown", "cyan", "dark_gray", "green", "magenta", "red", "yellow")
 _debug = SimpleNamespace(Debug=_Debug, **{f"color_{name}": None for name in _COLORS})
-# What xmpppy needs for BOSH (Python 2 has httplib and urllib2; xmpppy tries these first), for its own sockets and for
-# DIGEST-MD5. None of that is used: where it is used by mistake, None raises TypeError.
+# What xmpppy imports for BOSH (it tries Python 2's httplib and urllib2 first), for its own sockets and for DIGEST-MD5.
+# None of this is used here; a call by mistake raises TypeError, because the value is None.
 _BOSH = SimpleNamespace(HTTPConnection=None, HTTPSConnection=None, _CS_IDLE=None, BadStatusLine=None)
 _stand_ins: dict[str, Any] = {
     "httplib": _BOSH,
     "urllib2": SimpleNamespace(urlparse=SimpleNamespace(urlparse=None)),
     "gzip": SimpleNamespace(),
     "six": SimpleNamespace(ensure_str=None, ensure_binary=None),
-    "dns": None,  # "not to be imported"; resolver.py imports it when it is needed
+    "dns": None,  # makes its import fail here; resolver.py imports it when it is needed
 }
 
 _found = PathFinder.find_spec("xmpp")
 if _found is None:
     raise ModuleNotFoundError("No module named 'xmpp'", name="xmpp")
-xmpp: Any = ModuleType("xmpp")  # xmpppy's package without its __init__, which imports all that there is
+xmpp: Any = ModuleType("xmpp")  # xmpppy's package without its __init__, which imports all modules
 xmpp.__spec__, xmpp.__path__, xmpp.debug = _found, _found.submodule_search_locations, _debug
 _stand_ins["xmpp.debug"] = _debug
 sys.modules["xmpp"] = xmpp
