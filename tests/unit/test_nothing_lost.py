@@ -275,7 +275,7 @@ class NothingLost(RuleBasedStateMachine):
             return False
         finally:
             self.sender_os.changes_left = None
-            self.world.events.clear()
+            self.world.cancel_events()
             self.server.meanwhile.clear()
 
     def flush(self) -> None:
