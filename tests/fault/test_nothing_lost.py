@@ -6,25 +6,22 @@ a file, full disks, foreign files, what an administrator does. After each step e
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import shutil
-import signal
 import tempfile
-import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from parts import world
 from parts.kernel import Kernel, Killed
-from parts.world import World
+from parts.world import ALICE, BOB, CAROL, World
 from screenpop import log
 from screenpop.call import Call
 from screenpop.sender import connection, intake
@@ -32,112 +29,58 @@ from screenpop.spool import outbox, queue, records, state, trigger
 from screenpop.spool.records import NO_RECIPIENT, Message
 from screenpop.xmpp.errors import SessionError
 
-PEOPLE = [f"{name}@example.org" for name in ("alice", "bob", "carol")]
+PEOPLE = [ALICE, BOB, CAROL]
+Pair = tuple[str, str]  # a call's id and a recipient
 TEMPERS = {"somebody takes messages": "", "somebody refuses messages": "cancel", "somebody is away": "wait"}
+ERRORS = {
+    "the server is well": "",
+    "the server is down": "sign-in",
+    "connections end while messages are sent": "send",
+    "connections end before messages are taken": "confirm",
+    "connections end before messages are confirmed": "confirmation",
+}
 CHANGES = (
-    *TEMPERS,
-    *("the server goes", "the server comes back", "the connection will be lost", "the confirmation will be lost"),
-    *("the disk is full", "the disk has room", "somebody leaves a file", "a day passes"),
-    *("the configuration is right", "the configuration is wrong"),
-    *("messages are given up at once", "limits are low"),
+    *(*TEMPERS, *ERRORS, "the disk is full", "the disk has room", "somebody leaves a file", "a day passes"),
+    *("the configuration is right", "the configuration is wrong", "limits are low", "messages are given up at once"),
 )
 ACTIONS = ("call_two", "flush", "retry", "terminate", "the_last_comes_back")  # while a sender works
-Pair = tuple[str, str]  # a call's id and a recipient
 
 
-class Server:
-    """It takes what it is sent, and answers by the temper that it has towards the recipient."""
-
-    def __init__(self) -> None:
-        self.tempers = dict.fromkeys(PEOPLE, "")
-        self.taken: Counter[Pair] = Counter()  # stanza id and recipient, of what was not bounced at once
-        self.is_down = False
-        self.drops_after: int | None = None  # messages that it still takes before the connection is lost
-        self.loses_confirmation = False
-        self.late: list[tuple[str, str, str]] = []  # bounces to come: id, recipient, type
-        self.meanwhile: list[Callable[[], object]] = []  # what happens at the next confirmations
-        self.session: PlayedSession | None = None
+class Server(world.Server):
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.delivered: Counter[Pair] = Counter()  # by stanza id and recipient
         self.has_disturbed = False  # so that something may have to be sent again
+        self.meanwhile: list[Callable[[], object]] = []  # what happens at the next confirmations
+        self.late: list[tuple[str, str, str]] = []  # what comes back in a later session: stanza id, recipient, type
 
-    def error(self, what: str) -> SessionError:
-        self.has_disturbed = True
-        return SessionError("session", what, "look into its log")
-
-    def __call__(self, options: Any, resource: str, on_step: Any, on_error: Any, *_: Any) -> PlayedSession:
-        if self.is_down:
-            raise self.error("refused")
-        self.session = PlayedSession(self, on_error)
-        return self.session
-
-
-class PlayedSession:
-    jid, host, since, redirected_to = "pbx@example.org/box", "example.org", 0.0, ""
-
-    def __init__(self, server: Server, on_error: Any) -> None:
-        self.server, self.on_error = server, on_error
-        self.unconfirmed: list[Pair] = []
-        self.reads, self.writes = os.pipe2(os.O_NONBLOCK)
-
-    def fileno(self) -> int:
-        return self.reads
-
-    def send(self, xml: str) -> None:
-        server = self.server
-        if server.drops_after is not None:
-            server.drops_after -= 1
-            if server.drops_after < 0:
-                server.drops_after = None
-                raise server.error("connection reset")
-        message = ET.fromstring(xml)
-        self.unconfirmed.append((message.get("id", ""), message.get("to", "")))
-
-    def confirm(self) -> None:
-        server = self.server
-        if server.is_down:
-            raise server.error("it does not answer")
-        for stanza_id, recipient in self.unconfirmed:
-            if temper := server.tempers[recipient]:
-                self.on_error(stanza_id, recipient, temper, "bounced")
-            else:
-                server.taken[stanza_id, recipient] += 1
-        self.unconfirmed.clear()
-        if server.meanwhile:
-            server.meanwhile.pop(0)()
-        self.process()
-        if server.loses_confirmation:
-            server.loses_confirmation = False
-            raise server.error("connection reset")
-
-    def process(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self.reads, 100)
-        while self.server.late:
-            self.on_error(*self.server.late.pop(), "came back")
-
-    def keep_alive(self) -> float:
-        return 1000.0
-
-    def close(self) -> None:
-        self.server.session = None
-        os.close(self.reads)
-        os.close(self.writes)
+    def raise_at(self, step: str) -> None:
+        if step == "confirmation":
+            self.delivered.update((one.id, one.to) for one in self.taken if one.to not in self.bounces)
+            self.taken.clear()
+            for stanza_id, recipient, temper in self.late:
+                self.sends_error(stanza_id, recipient, temper, "came back")
+            self.late.clear()
+            if self.meanwhile:
+                self.meanwhile.pop(0)()
+        self.has_disturbed |= bool(self.error) and self.error_at == step
+        super().raise_at(step)
 
 
 class NothingLost(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = tempfile.mkdtemp(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
         self.patches = pytest.MonkeyPatch()
-        self.world = World(self.folder, self.patches)
-        self.server, self.sender_os, self.door_os = Server(), Kernel(), Kernel()
-        self.world.server = self.server  # type: ignore[assignment]
+        self.world = World(Path(self.folder), self.patches)
+        self.world.server = self.server = Server(self.world)
+        self.sender_os, self.door_os = Kernel(), Kernel()
         self.logged: list[str] = []
         self.patches.setattr(connection, "Session", self.server)
         self.patches.setattr(queue, "os", self.sender_os)
         self.patches.setattr(state, "os", self.sender_os)
         self.patches.setattr(outbox, "posix", self.door_os)
         self.patches.setattr(log.Log, "write", lambda log, text: self.logged.append(text))
-        self.patches.setattr(signal, "alarm", lambda seconds: 0)
         self.patches.setattr(intake, "CALLS_AT_ONCE", 2)
         self.numbers = itertools.count()
         self.accepted: dict[str, Call] = {}
@@ -147,7 +90,7 @@ class NothingLost(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.configure(give_up=False, calls=100)
+        self.configure()
 
     def teardown(self) -> None:
         try:
@@ -157,13 +100,13 @@ class NothingLost(RuleBasedStateMachine):
             shutil.rmtree(self.folder)
 
     def everything_is_sent_in_the_end(self) -> None:
-        self.disk(full=False)
-        self.server.is_down, self.server.drops_after, self.server.loses_confirmation = False, None, False
-        self.server.tempers = dict.fromkeys(PEOPLE, "")
+        for what in ("the disk has room", "the server is well", "the configuration is right"):
+            self.something_changes(what, ALICE, 0)
+        for who in PEOPLE:
+            self.something_changes("somebody takes messages", who, 0)
         self.server.late.clear()
-        self.configure(give_up=False, calls=100)
-        assert self.run_sender(10, when_idle=[self.flush])
-        assert self.world.files("new") == self.world.files("queue") == []
+        assert self.run_sender(10, [self.flush])
+        assert self.world.waiting() == []
         self.each_message_is_in_one_place()
 
     # What doors do
@@ -178,16 +121,12 @@ class NothingLost(RuleBasedStateMachine):
             self.call(to)
         self.call(recipients[-1], kill_after)
 
-    def call_two(self) -> None:
-        self.call(PEOPLE[:2])
-
     def call(self, to: list[str], kill_after: int | None = None) -> None:
         call = Call(number="1", to="&".join(to))
         call.id = f"{call.time:017.6f}-{next(self.numbers):012x}"  # in the same order each time
         self.door_os.changes_left = kill_after
         try:
-            self.world.outbox.put(call)
-            trigger.ring(self.world.outbox.path)
+            self.world.queue(call)
         except (Killed, OSError):
             if f"{call.id}.json" not in self.world.files("new"):
                 return  # the dialplan was told FAILED, or nothing
@@ -198,54 +137,46 @@ class NothingLost(RuleBasedStateMachine):
 
     # What happens to the server, the box and its administrator
 
-    @rule(what=st.sampled_from(CHANGES), who=st.sampled_from(PEOPLE), count=st.integers(0, 3))
-    def something_changes(self, what: str, who: str, count: int) -> None:
+    @rule(what=st.sampled_from(CHANGES), who=st.sampled_from(PEOPLE), number=st.integers(0, 3))
+    def something_changes(self, what: str, who: str, number: int) -> None:
         if what in TEMPERS:
-            self.server.tempers[who] = TEMPERS[what]
-        elif what == "the server goes":
-            self.server.is_down = True
-        elif what == "the server comes back":
-            self.server.is_down = False
-        elif what == "the connection will be lost":
-            self.server.drops_after = count
-        elif what == "the confirmation will be lost":
-            self.server.loses_confirmation = True
-        elif what == "the disk is full":
-            self.disk(full=True)
-        elif what == "the disk has room":
-            self.disk(full=False)
+            self.server.bounces.pop(who, None)
+            if TEMPERS[what]:
+                self.server.bounces[who] = (TEMPERS[what], "bounced")
+        elif what in ERRORS:
+            self.server.error = SessionError("session", what, "look into its log") if ERRORS[what] else None
+            self.server.error_at = ERRORS[what]
+        elif what.startswith("the disk"):
+            self.sender_os.full = self.door_os.full = what == "the disk is full"
+            self.disk_was_full |= self.sender_os.full
         elif what == "somebody leaves a file":
-            folder, text = ("new", "queue")[count % 2], ("", "{", '{"id": "1"}', "[]")[count]
+            folder, text = ("new", "queue")[number % 2], ("", "{", '{"id": "1"}', "[]")[number]
             Path(self.world.outbox.path, folder, f"{next(self.numbers)}.json").write_text(text)
-        elif what == "the configuration is wrong":
-            self.world.configure(to="@")
         elif what == "a day passes":
             self.may_forget = True
             self.world.now += 100_000
+        elif what == "the configuration is wrong":
+            self.world.configure(to="@")
+        elif what == "limits are low":
+            self.may_forget = True
+            self.configure(calls=2)
         else:
-            give_up, calls = what == "messages are given up at once", 2 if what == "limits are low" else 100
-            self.configure(give_up, calls)
+            self.configure(give_up_after=0 if what == "messages are given up at once" else 86400)
 
-    def configure(self, give_up: bool, calls: int) -> None:
-        self.may_forget |= calls == 2
-        more = f"give_up_after = {0 if give_up else 86400}\n[spool]\ncalls = {calls}"
-        self.world.configure(to=PEOPLE[0], more=more, linger=1)
-
-    def disk(self, full: bool) -> None:
-        self.sender_os.full = self.door_os.full = full
-        self.disk_was_full |= full
+    def configure(self, give_up_after: int = 86400, calls: int = 100) -> None:
+        more = f"give_up_after = {give_up_after}\n[spool]\ncalls = {calls}"
+        self.world.configure(to=ALICE, more=more, linger=1)
 
     @rule(data=st.data(), temper=st.sampled_from(["cancel", "wait"]))
     def a_message_will_come_back_late(self, data: st.DataObject, temper: str) -> None:
-        """In the session of this sender, or of a later one."""
-        if self.server.taken:
-            self.comes_back(*data.draw(st.sampled_from(sorted(self.server.taken))), temper)
+        """In the session of a later sender."""
+        if self.server.delivered:
+            stanza_id, recipient = data.draw(st.sampled_from(sorted(self.server.delivered)))
+            self.comes_back(stanza_id)
+            self.server.late.append((stanza_id, recipient, temper))
 
-    def comes_back(self, stanza_id: str, recipient: str, temper: str) -> None:
+    def comes_back(self, stanza_id: str) -> None:
         self.undisturbed.discard(stanza_id.rpartition("-")[0])
-        self.server.late.append((stanza_id, recipient, temper))
-        if self.server.session:
-            os.write(self.server.session.writes, b"x")
 
     # What the sender does
 
@@ -263,9 +194,9 @@ class NothingLost(RuleBasedStateMachine):
     def run_sender(self, seconds: int, when_idle: list[Callable[[], object]]) -> bool:
         """A new sender, which knows only what is in the spool. Whether it has left by itself."""
         self.server.has_disturbed |= self.sender_os.full  # the one before could not write all that it knew
-        for action in when_idle:
-            self.world.at(self.world.now, action)
-        self.world.waits.clear()
+        self.when_idle = when_idle
+        for _ in when_idle:
+            self.world.at(self.world.now, self.next_action)
         try:
             return self.world.run(seconds)
         except Killed:
@@ -275,21 +206,30 @@ class NothingLost(RuleBasedStateMachine):
             return False
         finally:
             self.sender_os.changes_left = None
-            self.world.cancel_events()
-            self.server.meanwhile.clear()
+            self.when_idle = []
+            self.server.meanwhile = []
+
+    def next_action(self) -> None:
+        if self.when_idle:  # else it was meant for a sender that was killed before
+            self.when_idle.pop(0)()
+
+    def call_two(self) -> None:
+        self.call([ALICE, BOB])
 
     def flush(self) -> None:
-        trigger.ring(self.world.outbox.path, trigger.FLUSH)
+        self.world.ring(trigger.FLUSH)
 
     def retry(self) -> None:
-        trigger.ring(self.world.outbox.path, trigger.RETRY)
+        self.world.ring(trigger.RETRY)
 
     def terminate(self) -> None:
-        signal.raise_signal(signal.SIGTERM)
+        self.world.sigterm()
 
     def the_last_comes_back(self) -> None:
-        if self.server.taken:
-            self.comes_back(*list(self.server.taken)[-1], "wait")
+        if self.server.delivered and self.server.session:
+            stanza_id, recipient = list(self.server.delivered)[-1]
+            self.comes_back(stanza_id)
+            self.server.sends_error(stanza_id, recipient, "wait", "came back")
 
     # What must always hold
 
@@ -299,11 +239,11 @@ class NothingLost(RuleBasedStateMachine):
         for call in self.accepted.values():
             is_new = f"{call.id}.json" in folders["new"]
             has_failed = Message(call, NO_RECIPIENT).name in folders["failed"]
-            for to in call.to.split("&") if call.to else PEOPLE[:1]:
+            for to in call.to.split("&") if call.to else [ALICE]:
                 message, pair = Message(call, to), (call.id, to)
                 places = [folder for folder in ("queue", "sent", "failed") if message.name in folders[folder]]
                 if "sent" in places:
-                    assert (message.id, to) in self.server.taken
+                    assert (message.id, to) in self.server.delivered
                     self.was_in_sent.add(pair)
                 if is_new:  # and a sender that was killed may have taken it in halfway
                     assert "sent" not in places, (pair, places)
@@ -316,9 +256,10 @@ class NothingLost(RuleBasedStateMachine):
 
     def was_removed(self, message: Message, pair: Pair) -> bool:
         """From sent/ or failed/, within their limits; what was sent on a full disk may never have been in sent/."""
-        if any(f"{message.call.id}" in line and "is removed from failed/" in line for line in self.logged):
+        if any(line.startswith(message.call.id) and "is removed from failed/" in line for line in self.logged):
             return True
-        was_sent = pair in self.was_in_sent or f"{message.call.id} {message.to} delivered" in "\n".join(self.logged)
+        delivered = f"{message.call.id} {message.to} delivered"
+        was_sent = pair in self.was_in_sent or any(line.startswith(delivered) for line in self.logged)
         return was_sent and (self.may_forget or self.disk_was_full)
 
     @invariant()
@@ -326,7 +267,7 @@ class NothingLost(RuleBasedStateMachine):
         if self.server.has_disturbed:
             self.undisturbed.clear()
             self.server.has_disturbed = False
-        for (stanza_id, _), count in self.server.taken.items():
+        for (stanza_id, _), count in self.server.delivered.items():
             assert count == 1 or stanza_id.rpartition("-")[0] not in self.undisturbed
 
 
