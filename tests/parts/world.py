@@ -215,10 +215,6 @@ class World:
         """This happens that many seconds after the world began, or as soon as the sender waits after that."""
         heapq.heappush(self._events, (seconds, next(self._numbers), event))
 
-    def cancel_events(self) -> None:
-        """What was to happen does not."""
-        self._events.clear()
-
     def configure(self, to: str = ALICE, more: str = "", message: str = "{caller}", linger: float = 3600) -> None:
         """`more`: further lines of [pop], and then sections."""
         self.write_configuration(
