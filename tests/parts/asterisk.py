@@ -136,7 +136,7 @@ class Asterisk:
         callerid_pres: str = "allowed_not_screened",
         variables: Mapping[str, str | bytes] | None = None,
     ) -> Path:
-        """A call file for `come_in`. The other half of the Local channel waits, so that Answer() in the dialplan works."""
+        """A call file for `come_in`. The other half of the Local channel waits, so that Answer() works."""
         told = {
             "ORIGINATE_NUM": callerid_num,
             "ORIGINATE_NAME": callerid_name,
