@@ -3,7 +3,7 @@
 
     exten => 123,1,AGI(screen_pop.py,${CALLERID(num)})
 
-It only hands the call over (lib/screenpop/doors/agi.py). It must never become a command line: a caller chooses its
+It only queues the call (lib/screenpop/doors/agi.py). It must never get command-line options: a caller can choose its
 arguments.
 """
 
@@ -11,9 +11,9 @@ import _signal  # the modules `signal` and `os` take milliseconds to import, whi
 import posix
 import sys
 
-_signal.signal(_signal.SIGHUP, _signal.SIG_IGN)  # until agi.py handles it: also show a caller who hangs up at once
+_signal.signal(_signal.SIGHUP, _signal.SIG_IGN)  # until agi.py handles it: a caller who hangs up at once is shown, too
 
-LIBRARY = ""  # the folder of the package and of what it imports, set by install.sh
+LIBRARY = ""  # the folder of the package and of its libraries, set by install.sh
 if not LIBRARY:  # a checkout
     import os
 
@@ -22,14 +22,14 @@ sys.path.insert(0, LIBRARY)
 
 
 def main() -> None:
-    """The call is never harmed: whatever goes wrong is reported on Asterisk's console, and the exit status is 0."""
+    """Never harm the call: any error is reported on Asterisk's console, and the exit status is 0."""
     try:
         from screenpop.doors import agi
 
         agi.main()
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        # Nothing of the package may be needed here. Characters that could end the quoted text are removed.
+        # This must work without the package. Characters that could end the quoted text are removed.
         reason = "".join(char if char.isprintable() and char not in '"\\' else " " for char in reason)
         sys.stdout.write(f'VERBOSE "screen_pop: {reason[:500]}" 1\nSET VARIABLE SCREEN_POP_STATUS FAILED\n')
         sys.stdout.flush()

@@ -1,9 +1,9 @@
-"""Calls that come in all at once: in a real Asterisk 22, with a real Prosody and slixmpp.
+"""Many calls at once, in a real Asterisk 22, with a real Prosody and slixmpp.
 
     sudo bench/run.sh burst [CALLS [ROUNDS]]
 
-Each round makes a burst of each kind, one after the other has ended. Hold is from before to after AGI() in the
-dialplan; a pop is counted when the recipient's client has it, by the caller's number, which each call has for itself.
+Each round makes a burst of each kind, one after another. Hold is the time from before to after AGI() in the dialplan. A
+pop is counted when the recipient's client has it; each call has a number of its own, by which its pop is found.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from dataclasses import dataclass
 from real import BARE, NUMBER, QUIET, SCREEN_POP, STRAIGHT, Calls, Held, real_calls
 
 WARM_UP = 3  # calls of each kind
-LONGEST_HOLD, LATEST_POP = 2.5, 300.0  # targets: times the bare script's, ms after the last release
+LONGEST_HOLD, LATEST_POP = 2.5, 300.0  # targets: multiple of the bare script's hold; ms after the last AGI() ended
 
 
 @dataclass(frozen=True)
 class Burst:
     hold: float  # the longest, in ms
-    at_once: int  # the most calls that were held at the same time
+    at_once: int  # the largest number of calls that were held at the same time
     delivered: int
     twice: int
     sign_ins: int
-    last_pop: float | None  # in ms, after the last call was released
+    last_pop: float | None  # when the last pop arrived, in ms after the last AGI() ended
 
 
 def burst(calls: Calls, script: str, count: int) -> Burst:
@@ -36,18 +36,18 @@ def burst(calls: Calls, script: str, count: int) -> Burst:
     held = calls.make(script, count)
     numbers = {call.number for call in held}
 
-    def came() -> list[tuple[str, int]]:
-        """The numbers of this burst, each with the time of its message."""
+    def arrived() -> list[tuple[str, int]]:
+        """The numbers of this burst whose messages have arrived, each with the time."""
         found = ((NUMBER.search(message.body), message.at) for message in alice.messages[earlier:])
         return [(number[0], at) for number, at in found if number and number[0] in numbers]
 
     if script != BARE:
         with contextlib.suppress(TimeoutError):
-            while numbers - {number for number, _ in came()}:
+            while numbers - {number for number, _ in arrived()}:
                 alice.wait_for_message(QUIET)
-    alice.sync()  # what has been sent a second time has come, too
-    times = Counter(number for number, _ in came())
-    last = max((at / 1_000_000 for _, at in came()), default=None)
+    alice.sync()  # so that messages that were sent twice have arrived twice
+    times = Counter(number for number, _ in arrived())
+    last = max((at / 1_000_000 for _, at in arrived()), default=None)
     return Burst(
         hold=max(call.milliseconds for call in held),
         at_once=most_at_once(held),
@@ -63,7 +63,7 @@ def most_at_once(held: list[Held]) -> int:
 
 
 def measure(calls: Calls, count: int, rounds: int) -> list[str]:
-    """Prints the table, and returns the targets that are missed."""
+    """Prints the table. Returns the targets that were missed."""
 
     def first(count: int) -> Burst:
         calls.end_sender()

@@ -1,8 +1,8 @@
-"""What it costs to start `screen-pop`: the CPU time of the whole process, beside a Python that does nothing.
+"""The CPU time of `screen-pop`, from start to end of the process, compared with a Python that does nothing.
 
     bench/run.sh commands [ROUNDS]
 
-Each round starts each of them once, in the way in which the installed launcher does it.
+Each round starts each command once, in the same way as the installed launcher.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ KINDS = {
     "screen-pop status": ["-I", "-S", "-c", MAIN, "status"],
     "screen-pop --help": ["-I", "-S", "-c", MAIN, "--help"],
 }
-TARGETS = {"screen-pop --version": 2.0, "screen-pop status": 2.0}  # times a bare Python
-STATE: dict[str, object] = {"pid": 1, "since": 1.8e9, "session": None, "attempted": 0.0, "trouble": "", "last": []}
+TARGETS = {"screen-pop --version": 2.0, "screen-pop status": 2.0}  # multiples of a bare Python
+STATE: dict[str, object] = {"pid": 1, "since": 1.8e9, "session": None, "tried": 0.0, "problem": "", "last": []}
 
 
 def milliseconds(arguments: list[str], environment: dict[str, str]) -> float:
@@ -53,7 +53,7 @@ def measure(environment: dict[str, str], rounds: int) -> bool:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        outbox = Outbox(f"{folder}/outbox")
+        outbox = Outbox(f"{folder}/spool")
         outbox.make()
         Path(outbox.path, "sender").write_text(json.dumps(STATE))
         met = measure(

@@ -1,9 +1,9 @@
-"""An outbox full of calls, as the end of an outage leaves it, and one sender: with a real Prosody and slixmpp.
+"""One sender sends many queued calls, as after an outage, with a real Prosody and slixmpp.
 
     bench/run.sh drain [CALLS [ROUNDS]]
 
-Measured is from the sender's sign-in to the last call gone from new/. Sender, server and client share the machine; what
-each of them works for one pop tells who of them made the others wait.
+It measures the time from the sender's sign-in to the confirmation of the last call. Sender, server and client share the
+machine; the CPU time of each for one pop shows which of them is the bottleneck.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from screenpop.spool import trigger
 from screenpop.spool.replies import Replies
 
 SLOWEST, LARGEST = 500.0, 60.0  # targets: pops a second, MB
-PATIENCE = 60.0  # seconds for the sender, each time
+PATIENCE = 60.0  # seconds to wait for each reply of the sender
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class Drain:
     rate: float  # pops a second
     delivered: int
     twice: int
-    memory: float  # the most that the sender had, in MB
-    work: tuple[float, float, float]  # ms for each pop: of the sender, the server, the client
+    memory: float  # the sender's peak, in MB
+    work: tuple[float, float, float]  # CPU time for each pop in ms: of the sender, the server, the client
 
 
 def drain(prosody: Prosody, folder: Path, count: int) -> Drain:
-    # all are late, as calls are that had to wait for the server
+    # late_after=0: all messages are marked as late, as after an outage
     with Recipient.at(prosody) as alice, Pbx(folder, prosody, prosody.ca_file, late_after=0) as pbx:
         calls = [Call(number=f"+1555{number:07}", extension="123") for number in range(count)]
-        calls[0].receipt = True  # of such a call the sender tells each step
+        calls[0].receipt = True  # so the sender reports each step
         for call in calls:
             pbx.outbox.put(call)
         with listening(pbx, calls[0]) as first, listening(pbx, calls[-1]) as last:
-            os.environ.update(pbx.env)  # the sender gets ours
+            os.environ.update(pbx.env)  # the sender inherits it
             trigger.ring(pbx.outbox.path)
             began = wait_for(first, "step", "sign-in")
             sender = pbx.sender()
@@ -60,7 +60,7 @@ def drain(prosody: Prosody, folder: Path, count: int) -> Drain:
         with contextlib.suppress(TimeoutError):
             for _ in calls:
                 alice.wait_for_message(QUIET)
-        alice.sync()  # what has been sent a second time has come, too
+        alice.sync()  # so that messages that were sent twice have arrived twice
         work = [processor_time(pid) - until for pid, until in zip((sender, prosody.pid, os.getpid()), worked)]
         memory = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{sender}/status").read_text())
         assert memory
@@ -80,34 +80,34 @@ def listening(pbx: Pbx, call: Call) -> contextlib.closing[Replies]:
     return contextlib.closing(Replies(pbx.outbox, call))
 
 
-def wait_for(answers: Replies, name: str, value: str) -> float:
-    """When the sender said so, as time.monotonic()."""
+def wait_for(replies: Replies, name: str, value: str) -> float:
+    """Wait for a reply. Returns its time, by time.monotonic()."""
     until = time.monotonic() + PATIENCE
-    while select.select([answers], [], [], max(0.0, until - time.monotonic()))[0]:
-        if any(answer.get(name) == value for answer in answers.read()):
+    while select.select([replies], [], [], max(0.0, until - time.monotonic()))[0]:
+        if any(reply.get(name) == value for reply in replies.read()):
             return time.monotonic()
     raise TimeoutError(f"no {name} {value} from the sender within {PATIENCE} s")
 
 
 def processor_time(pid: int) -> float:
-    """Seconds that a process has worked (proc_pid_stat(5): utime and stime)."""
+    """The CPU time of a process in seconds (proc_pid_stat(5): utime and stime)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def report(drains: list[Drain], count: int) -> list[str]:
-    """Prints the table, and returns the targets that are missed."""
+    """Prints the table. Returns the targets that were missed."""
     rates, memory = [one.rate for one in drains], [one.memory for one in drains]
-    print(f"\n\n{count} calls in the outbox, {len(drains)} rounds     median     worst")
-    print(row("pops a second", rates, min(rates)))
-    print(row("sender: the most memory, MB", memory, max(memory)))
+    print(f"\n\n{count} calls in the spool, {len(drains)} rounds      median     worst")
+    print(row("pops per second", rates, min(rates)))
+    print(row("sender: peak memory, MB", memory, max(memory)))
     for place, who in enumerate(("sender", "Prosody", "slixmpp")):
         work = [one.work[place] for one in drains]
-        print(row(f"{who}: work for each pop, ms", work, max(work), digits=3))
+        print(row(f"{who}: CPU time for each pop, ms", work, max(work), digits=3))
     delivered, twice = min(one.delivered for one in drains), max(one.twice for one in drains)
-    print(f"delivered, at the worst: {delivered} of {count}, {twice} of them twice")
+    print(f"delivered in the worst round: {delivered} of {count}, {twice} of them twice")
     wrong = {
-        f"fewer than {SLOWEST:.0f} pops a second": statistics.median(rates) < SLOWEST,
+        f"fewer than {SLOWEST:.0f} pops per second": statistics.median(rates) < SLOWEST,
         f"{LARGEST:.0f} MB or more": max(memory) >= LARGEST,
         "not all delivered": delivered < count,
         "some twice": twice > 0,

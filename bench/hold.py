@@ -1,9 +1,9 @@
-"""How long the dialplan is held, and how long a pop takes: in a real Asterisk 22, with a real Prosody and slixmpp.
+"""How long the dialplan waits, and how long a pop takes, in a real Asterisk 22, with a real Prosody and slixmpp.
 
     sudo bench/run.sh hold [CALLS]
 
-Each round makes one call of each kind, so that all kinds see the same machine. Hold is from before to after AGI() in
-the dialplan; pop is from before AGI() to the message at the recipient's client. Both by the clock of the one machine.
+Each round makes one call of each kind, so that all kinds have the same conditions. Hold is the time from before to
+after AGI() in the dialplan, pop the time from before AGI() to the arrival of the message at the recipient's client.
 """
 
 from __future__ import annotations

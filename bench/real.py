@@ -1,4 +1,4 @@
-"""What the measurements share: a real Prosody, and calls in a real Asterisk 22 whose people use a real client."""
+"""Shared by the measurements: a real Prosody, and calls in a real Asterisk 22 for a recipient with a real client."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from parts.prosody import Prosody
 from parts.recipient import Received, Recipient
 
 SCREEN_POP = f"{INSTALLED}/screen_pop.py"
-BARE = f"{INSTALLED}/bare.py"  # the least that a Python AGI script can be
+BARE = f"{INSTALLED}/bare.py"  # a Python AGI script that does nothing
 STRAIGHT = "/opt/straight/straight.py"
 OUTBOX = "/var/spool/asterisk/screen_pop"
 
-# The times go to a file of their own: who waits for it isn't woken by each line of the log, and disturbs less.
+# The times go to a file of their own: a process that waits for it isn't woken by each line of the log.
 DIALPLAN = """
 [bench]
 exten => 123,1,Set(BEFORE=${STRFTIME(,,%s%6q)})
@@ -34,13 +34,13 @@ exten => 123,1,Set(BEFORE=${STRFTIME(,,%s%6q)})
  same => n,Hangup()
 """
 PATIENCE = 60  # seconds for all calls of a burst
-QUIET = 5.0  # seconds without a message after which those that are missing are lost
-NUMBER = re.compile(r"\+1555\d{7}")  # by which a pop is known
+QUIET = 5.0  # seconds without a message after which the missing ones count as lost
+NUMBER = re.compile(r"\+1555\d{7}")  # identifies a pop
 
 
 @dataclass(frozen=True)
 class Held:
-    """One call, and when it came to AGI() and went on: microseconds since the epoch."""
+    """One call, and the times before and after AGI(), in microseconds since the epoch."""
 
     number: str
     before: int
@@ -57,7 +57,7 @@ class Calls:
         self.made = 0
 
     def make(self, script: str, count: int = 1) -> list[Held]:
-        """So many at once, each from a number of its own; returns when the dialplan of each has gone on."""
+        """Make `count` calls at once, each from another number. Returns when AGI() has ended for all of them."""
         times = f"/tmp/held-{self.made}"
         variables = {"SCRIPT": script, "TIMES": times}
         numbers = [f"+1555{self.made + call:07}" for call in range(count)]
@@ -75,13 +75,13 @@ class Calls:
         return message
 
     def end_sender(self) -> None:
-        """Once its outbox is empty: what is left there the next one would send again."""
+        """End the sender when its spool is empty, so that the next one doesn't send a message again."""
         box = self.asterisk.box
         for pid in box.processes("screenpop.sender"):
             for folder in ("new", "queue"):  # in this order: calls become messages
                 wait_until_empty(box.path(f"{OUTBOX}/{folder}"))
             box.run(["sh", "-c", f"kill -KILL {pid}"])
-            box.run(["flock", f"{OUTBOX}/lock", "true"])  # free when it has gone
+            box.run(["flock", f"{OUTBOX}/lock", "true"])  # free when it has ended
 
 
 def wait_until_empty(folder: Path) -> None:
@@ -99,7 +99,7 @@ def wait_until_empty(folder: Path) -> None:
 def real_prosody() -> Iterator[Prosody]:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        folder.chmod(0o755)  # it runs as another user
+        folder.chmod(0o755)  # Prosody runs as another user
         with Prosody(folder / "prosody", Authority(folder).issue(folder, DOMAIN)) as prosody:
             yield prosody
 
@@ -114,7 +114,7 @@ def real_calls() -> Iterator[Calls]:
 
 
 def install_straight(box: Box) -> None:
-    """Beside what it imports and nothing else: where xmpppy finds dnspython it imports that, too, which takes long."""
+    """With only the libraries that it needs: if xmpppy finds dnspython, it imports that, too, which is slow."""
     folder = box.path(STRAIGHT).parent
     folder.mkdir()
     shutil.copy2(Path(__file__).with_name("straight.py"), folder)

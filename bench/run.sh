@@ -1,6 +1,6 @@
 #!/bin/sh
-# bench/run.sh [hold|burst|drain|commands] [CALLS [ROUNDS]]: the measurements, all by default. See each of them.
-# As root; drain and commands can be run by anybody.
+# bench/run.sh [hold|burst|drain|commands] [CALLS [ROUNDS]]: runs one measurement, or all. Their files describe them.
+# hold and burst need root.
 set -eu
 
 cd "$(dirname "$0")/.."

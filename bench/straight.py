@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The obvious script, as one would write it first: straight through, with what pyst2 and xmpppy offer."""
+"""The simplest script with pyst2 and xmpppy: each call signs in and sends its message itself."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The demo of `./install.sh --demo`: the real script, a real Prosody, a real client; only Asterisk is played."""
+"""The demo of `./install.sh --demo`: the real script, a real Prosody and a real client. Only Asterisk is simulated."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def main(folder: Path, number: str) -> None:
         )
         alice = Recipient(f"alice@{DOMAIN}", accounts["alice"], server.host, server.port, server.ca_file)
         with alice:
-            print(f"Prosody is up on {server.host}:{server.port}; alice's client is signed in.")
-            os.environ.update(SCREEN_POP_CONF=str(configuration), SCREEN_POP_SPOOL=str(folder / "outbox"))
-            for title in ("A call comes in, and no sender is up yet", "Another call, with the sender signed in"):
-                print(f"\n{title}. The dialplan says AGI(screen_pop.py,${{CALLERID(num)}}):\n")
+            print(f"Prosody is running on {server.host}:{server.port}; Alice's client is signed in.")
+            os.environ.update(SCREEN_POP_CONF=str(configuration), SCREEN_POP_SPOOL=str(folder / "spool"))
+            for title in ("A call comes in; no sender is running yet", "Another call; the sender is signed in"):
+                print(f"\n{title}. The dialplan runs AGI(screen_pop.py,${{CALLERID(num)}}):\n")
                 call(number, alice)
-        wait_until_sender_has_left(folder / "outbox")
+        wait_until_sender_has_left(folder / "spool")
 
 
 def call(number: str, alice: Recipient) -> None:
@@ -61,14 +61,14 @@ def call(number: str, alice: Recipient) -> None:
         show=lambda direction, line: print(f"    Asterisk {direction} {line}"),
     )
     received = alice.wait_for_message()
-    print(f"\n    The dialplan went on after {result.held * 1000:.0f} ms. Alice's client:\n")
+    print(f"\n    The dialplan continued after {result.held * 1000:.0f} ms. Alice's client shows:\n")
     print(f"        {received.from_jid}")
     print(f"        {received.body}")
     print(f"\n    {(received.at - began) / 1e6:.0f} ms after the call began.", flush=True)
 
 
-def wait_until_sender_has_left(outbox: Path) -> None:
-    with (outbox / "lock").open() as lock:
+def wait_until_sender_has_left(spool: Path) -> None:
+    with (spool / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
@@ -77,4 +77,4 @@ if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]), sys.argv[2])
     except NotAvailable as why:
-        sys.exit(f"install.sh: no Prosody for the demo: {why}")
+        sys.exit(f"install.sh: the demo needs Prosody: {why}")

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the Debian packages that the tests need and that are missing, and says so. No service is started or enabled.
-# Without root or without apt-get it installs nothing: the tests skip, by name, what they can't run then.
+# Installs the missing Debian packages that the tests need, and prints their names. No service is started or enabled.
+# Without root or without apt-get it installs nothing; then the tests that need these packages are skipped.
 set -eu
 
 missing() {
@@ -21,11 +21,11 @@ packages=$(missing)
 [ -n "$packages" ] || exit 0
 echo "missing: $(echo "$packages" | tr "\n" " ")"
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-    echo "not installed: that takes root and apt-get; what needs them is skipped"
+    echo "not installed, because this needs root and apt-get; tests that need these packages are skipped"
     exit 0
 fi
 
-# invoke-rc.d asks this file, and 101 means no. One that exists already is the administrator's answer.
+# invoke-rc.d runs this file; status 101 means: start no service. A file that exists already is the administrator's.
 guard=/usr/sbin/policy-rc.d
 if [ ! -e "$guard" ]; then
     trap 'rm -f "$guard"' EXIT
@@ -39,7 +39,7 @@ apt-get -q -q update
 for package in $packages; do
     echo "apt-get install $package"
     apt-get -q -q -y -o Dpkg::Use-Pty=0 --no-install-recommends install "$package" >/dev/null </dev/null ||
-        echo "$package could not be installed; what needs it is skipped"
+        echo "$package could not be installed; tests that need it are skipped"
 done
 for unit in $(enabled_units); do
     echo "$before" | grep -q -x -F "$unit" || systemctl --root=/ --quiet disable "$unit"

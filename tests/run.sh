@@ -1,11 +1,11 @@
 #!/bin/sh
-# tests/run.sh [PATH|PYTEST-OPTION]...: runs the tests, from nothing. It installs what they need and then calls pytest.
-# With paths (tests/unit, tests/fault/test_box.py::test_name) just these; without, all folders, the fast ones first and
-# the real Asterisk last. tests/unit needs neither root nor apt.
+# tests/run.sh [PATH|PYTEST-OPTION]...: installs what the tests need and runs them with pytest. With paths (tests/unit,
+# tests/fault/test_box.py::test_name) it runs only these tests, without paths all of them, the fast ones first.
+# tests/unit needs neither root nor apt.
 set -eu
 
 cd "$(dirname "$0")/.."
-PATH=/usr/bin:$PATH # the system's Python: an ordinary user, as which parts of it run, can use that
+PATH=/usr/bin:$PATH # the system's Python: parts of the tests run as another user, who can use it
 
 paths=
 beyond_unit=

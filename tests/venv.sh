@@ -1,9 +1,9 @@
 #!/bin/sh
-# venv.sh REQUIREMENTS-FILE…: prints the path of a virtual environment that has these requirements.
-# It is made once for each version of the files and of Python, in the cache folder of the tests, $SCREEN_POP_CACHE.
-# To be called at the top of the checkout.
+# venv.sh REQUIREMENTS-FILE…: prints the path of a virtual environment with these requirements. It is made once for each
+# version of the files and of Python, in the cache folder of the tests, $SCREEN_POP_CACHE. Run it at the top of the
+# checkout.
 set -eu
-umask 022 # the servers of the tests run as another user, out of this folder
+umask 022 # servers of the tests run as another user, and their programs are in this folder
 
 if [ "$(id -u)" -eq 0 ]; then
     default=/var/cache/screen_pop-tests
