@@ -27,6 +27,7 @@ from parts.pbx import SCRIPT, Pbx
 from parts.prosody import ACCOUNTS, Prosody
 from parts.recipient import Received, Recipient
 from parts.relay import Relay
+from parts.spool import files, messages
 from parts.strace import Syscall
 from screenpop.call import Call
 from screenpop.spool.outbox import Outbox
@@ -139,6 +140,8 @@ def test_the_sender_is_killed(
         for number in called:
             pbx.outbox.put(Call(number=number, extension="123", to=to))
         Path(pbx.outbox.path, "resource").unlink(missing_ok=True)  # so that it is made anew
+        for name in files(pbx.outbox, "sent"):  # so that each sender makes the same system calls
+            Path(pbx.outbox.path, "sent", name).unlink()
         trigger = Trigger.acquire(pbx.outbox.path)
         assert trigger
         sender = subprocess.Popen(
@@ -160,7 +163,12 @@ def test_the_sender_is_killed(
         before, after = [len(recipient.messages) for recipient in recipients], new_number()
         called = [new_number() for _ in range(3)]
         tried = Try(at, killed=send(pbx, called, strace.killing(at)), told=True)
+        spool = pbx.outbox
         end_of_try(pbx, after, tried, leaves=True)
+        for number in called:
+            kept = [message.to for message in messages(spool, "sent") if message.call.number == number]
+            if sorted(kept) != sorted(recipient.jid for recipient in recipients):
+                tried.faults.append(f"{number} is in sent/ for {kept}")
         for recipient, first in zip(recipients, before):
             recipient.sync()
             for number in called:
@@ -206,7 +214,7 @@ def end_of_try(pbx: Pbx, number: str, tried: Try | None, leaves: bool) -> None:
         gone = subprocess.run(["flock", "--timeout", "30", f"{pbx.outbox.path}/lock", "true"])
         if gone.returncode:
             faults.append("the sender stays")
-    for folder in ("new", "failed"):
+    for folder in ("new", "queue", "failed"):
         faults += [f"in {folder}/: {file.name}" for file in Path(pbx.outbox.path, folder).iterdir()]
     if tried is None:
         assert not faults
