@@ -39,6 +39,7 @@ def test_a_state_that_cannot_be_written_stays_as_it_was(outbox: Outbox, monkeypa
     monkeypatch.setattr(os, "rename", refuse)
     state.write(outbox.path, {"pid": 2})
     assert state.read(outbox.path) == {"pid": 1}
+    assert files(outbox, "tmp") == []
 
 
 def test_the_resource_is_made_once_and_differs_from_spool_to_spool(outbox: Outbox, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def flush(spool: str, retry: bool = False) -> int:
             return 0
         began = uptime()
         trigger.ring(spool, trigger.RETRY if retry else trigger.FLUSH)
-        _wait(spool, names, began)
+        _wait(spool, names, began, retry)
         left = _among(names, records.waiting(spool))
         failed = _among(names, records.failed(spool)) - left
     except OSError as error:  # continue with the other spool
@@ -51,11 +51,11 @@ def flush(spool: str, retry: bool = False) -> int:
     return 1 if left or failed else 0
 
 
-def _wait(spool: str, names: set[str], began: float) -> None:
+def _wait(spool: str, names: set[str], began: float, retry: bool) -> None:
     """Wait until all of these are settled, or the sender has tried all that waited, or it has ended."""
     left, progress = len(names), began
     while (
-        left
+        (left or retry)  # what is to be put back may not wait yet
         and _tried(spool) < began
         and trigger.has_sender(spool)
         and uptime() - progress < TIMEOUT  # on a full disk the sender can't write its state

@@ -237,7 +237,7 @@ class Queue:
             while data:
                 data = data[os.write(file, data) :]
             os.rename(written, f"{self.path}/{name}")
-        except OSError:
+        except BaseException:  # also SIGTERM
             _unlink(written)
             raise
         finally:

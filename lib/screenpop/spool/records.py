@@ -67,12 +67,15 @@ def waiting(spool: str) -> list[str]:
 
 def failed(spool: str) -> list[str]:
     """The file names in failed/. Raises OSError."""
-    return sorted(name for name in os.listdir(f"{spool}/failed") if not name.endswith(".reason"))
+    try:
+        return sorted(name for name in os.listdir(f"{spool}/failed") if not name.endswith(".reason"))
+    except FileNotFoundError:
+        return []
 
 
 def failed_messages(spool: str) -> list[str]:
-    """Those of them that can be sent again."""
-    return [name for name in failed(spool) if "~" in name]
+    """Those of them that can be sent again: messages, and calls of version 0.1 (released.py), but no foreign files."""
+    return [name for name in failed(spool) if name.endswith(".json")]
 
 
 def read_call(path: str) -> Call:

@@ -49,6 +49,11 @@ def resource(spool: str) -> str:
 
 def _replace(spool: str, name: str, text: str) -> None:
     written = f"{spool}/tmp/{os.urandom(8).hex()}"
-    with open(written, "w", encoding="ascii") as file:
-        file.write(text)
-    os.rename(written, f"{spool}/{name}")
+    try:
+        with open(written, "w", encoding="ascii") as file:
+            file.write(text)
+        os.rename(written, f"{spool}/{name}")
+    except BaseException:  # also SIGTERM
+        if os.path.exists(written):
+            os.unlink(written)
+        raise
