@@ -469,6 +469,17 @@ def test_a_refused_sign_in_pauses_for_no_less_than_a_minute(world: World, monkey
     assert len(pauses) == 5 and min(pauses) >= 60
 
 
+def test_a_sender_does_not_leave_during_the_pause_after_a_refused_sign_in(world: World) -> None:
+    """Else the next call would start a sender that knows nothing of it and signs in at once."""
+    world.configure(linger=0, more="give_up_after = 3")
+    breaks(world.server, refused_password())
+    world.call("1")
+    world.at(61, lambda: world.call("2"))
+    assert world.run(HOUR)
+    assert world.server.sign_ins == [0, 60, 180] and 420 <= world.now < 421
+    assert len(world.failed()) == 2
+
+
 @pytest.mark.parametrize("meaning", [FLUSH, RETRY])
 def test_flush_and_retry_end_the_pause_after_a_refused_sign_in(world: World, meaning: bytes) -> None:
     breaks(world.server, refused_password())

@@ -73,7 +73,9 @@ class Sender:
                     continue
                 if self.flush_began is not None:
                     self.tried, self.flush_began = self.flush_began, None
-                leave_at = last_work + (self.settings.pop.linger if self.settings else 0.0)
+                linger = self.settings.pop.linger if self.settings else 0.0
+                # the next sender would know nothing of a refused sign-in, and try again at once
+                leave_at = max(last_work + linger, self.connection.pause.refused_until)
                 if not self._something_waits() and time.monotonic() >= leave_at:
                     if self._leave():
                         break
