@@ -1032,6 +1032,27 @@ def test_a_full_disk_sends_nothing_twice_and_catches_up_when_there_is_room(world
     assert [line for line in world.log() if "No space" in line] == [full]
 
 
+def test_a_sender_stays_until_the_disk_has_what_it_has_sent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next sender would find the message in queue/ and send it again."""
+
+    def becomes_read_only() -> None:
+        read_only.setattr(os, "rename", refuse)
+        breaks(world.server, None)
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    world.configure(linger=0)
+    breaks(world.server, unreachable())
+    world.call("1")
+    with monkeypatch.context() as read_only:
+        world.at(0.5, becomes_read_only)
+        world.at(MINUTE, read_only.undo)
+        assert world.run(2 * MINUTE) and world.now >= MINUTE
+    assert (world.waiting(), world.sent()) == ([], [("1", ALICE)])
+    assert world.server.texts() == ["1"]
+
+
 def test_on_a_full_disk_a_message_that_fails_is_moved_and_the_log_has_the_reason(world: World) -> None:
     world.server.bounces[ALICE] = WAIT
     call = world.call("1")

@@ -228,7 +228,7 @@ class Sender:
 
     def _something_waits(self) -> bool:
         try:
-            return bool(not self.queue_is_read or self.backlog or self.intake.waiting())
+            return bool(not self.queue_is_read or self.backlog or self.queue.is_behind or self.intake.waiting())
         except OSError as error:
             self.log.problem(log.SPOOL, str(error))
             return True
