@@ -665,6 +665,20 @@ def test_the_limits_hold_without_a_configuration(world: World, monkeypatch: pyte
     assert all(reason.startswith("the spool is full: ") for _, _, reason in world.failed())
 
 
+def test_a_call_whose_messages_wait_in_memory_is_not_given_up_as_well(world: World) -> None:
+    """A full disk keeps it in new/. It would be sent and be in failed/, and `retry` would send it again."""
+    world.configure(more="[spool]\ncalls = 1")
+    breaks(world.server, unreachable())
+    calls = [world.call("1"), world.call("2")]
+    world.disk_is_full = True
+    world.at(MINUTE, lambda: setattr(world, "disk_is_full", False))
+    world.at(MINUTE, lambda: breaks(world.server, None))
+    world.run(2 * MINUTE)
+    assert (len(world.server.taken), world.failed(), world.waiting()) == (2, [], [])
+    results = [line for line in world.log() if line.startswith(tuple(call.id for call in calls))]
+    assert results == [f"{call.id} {ALICE} delivered" for call in calls]
+
+
 # sent/, and messages that come back after their confirmation
 
 

@@ -218,10 +218,11 @@ class Sender:
             for message in self.delivery.load([name for name in self.backlog.names() if name < oldest]):
                 if message.call.age() > give_up_after:
                     self.results.settle(message, later(reason), give_up_after)
-            for message in self.delivery.load(self.queue.oldest_beyond("queue", calls, size)):
+            beyond = [name for name in self.queue.oldest_beyond("queue", calls, size) if name in self.backlog]
+            for message in self.delivery.load(beyond):
                 self.results.settle(message, never(f"the spool is full: {reason}"), give_up_after)
             self.intake.give_up(reason, give_up_after)
-            self.intake.give_up(reason, give_up_after, self.queue.oldest_beyond("new", calls, size))
+            self.intake.give_up(reason, give_up_after, set(self.queue.oldest_beyond("new", calls, size)))
         except OSError as error:
             self.log.problem(log.SPOOL, str(error))
         self.housekeeping.tidy(pop, spool, self.results.count)
