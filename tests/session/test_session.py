@@ -14,7 +14,7 @@ from parts.certificates import Authority, Certificate
 from parts.pbx import DOMAIN, Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
-from parts.scripted import ScriptedServer
+from parts.scripted import Conversation, ScriptedServer
 from screenpop.xmpp import session
 from screenpop.xmpp.errors import SessionError
 from screenpop.xmpp.scram import Offer
@@ -349,6 +349,15 @@ def test_a_wrong_password_is_tried_once(certificate: Certificate, tmp_path: Path
         assert server.connections == 1
 
 
+def test_a_failure_counts_although_the_server_ends_the_stream_with_it(certificate: Certificate, tmp_path: Path) -> None:
+    """Else it would pass for a lost connection, and each new call would be an attempt with the same password."""
+    failure = f"<failure xmlns='{scripted.SASL}'><not-authorized/></failure></stream:stream>"
+    with ScriptedServer(certificate, faults={"success": scripted.say_and_close(failure)}) as server:
+        with pytest.raises(SessionError, match=r"not-authorized\); check .xmpp. jid and password") as raised:
+            Told(Pbx(tmp_path, server, certificate.ca_file))
+    assert raised.value.refused
+
+
 HIDING = ["SCRAM-SHA-256", "SCRAM-SHA-1"]
 
 
@@ -446,6 +455,23 @@ def test_a_server_without_ping_confirms_all_the_same(certificate: Certificate, t
     with ScriptedServer(certificate, faults={"ping": refused}) as server:
         with Told(Pbx(tmp_path, server, certificate.ca_file)) as told:
             told.session.confirm()
+
+
+def test_a_confirmation_counts_although_the_server_ends_the_stream_with_it(
+    certificate: Certificate, tmp_path: Path
+) -> None:
+    """Else the messages would be sent again."""
+
+    def confirm_and_end(conversation: Conversation) -> None:
+        iq = f"<iq type='result' id='{conversation.stanza.get('id')}' from='{DOMAIN}'/>"
+        error = f"<stream:error><system-shutdown xmlns='{scripted.STREAMS}'/></stream:error>"
+        scripted.say_and_close(f"{iq}{error}</stream:stream>")(conversation)
+
+    with ScriptedServer(certificate, faults={"ping": confirm_and_end}) as server:
+        with Told(Pbx(tmp_path, server, certificate.ca_file)) as told:
+            told.session.confirm()
+            with pytest.raises(SessionError, match="the server says system-shutdown"):
+                told.session.process()
 
 
 @pytest.mark.usefixtures("impatient")

@@ -469,6 +469,17 @@ def test_a_refused_sign_in_pauses_for_no_less_than_a_minute(world: World, monkey
     assert len(pauses) == 5 and min(pauses) >= 60
 
 
+def test_a_sender_does_not_leave_during_the_pause_after_a_refused_sign_in(world: World) -> None:
+    """Else the next call would start a sender that knows nothing of it and signs in at once."""
+    world.configure(linger=0, more="give_up_after = 3")
+    breaks(world.server, refused_password())
+    world.call("1")
+    world.at(61, lambda: world.call("2"))
+    assert world.run(HOUR)
+    assert world.server.sign_ins == [0, 60, 180] and 420 <= world.now < 421
+    assert len(world.failed()) == 2
+
+
 @pytest.mark.parametrize("meaning", [FLUSH, RETRY])
 def test_flush_and_retry_end_the_pause_after_a_refused_sign_in(world: World, meaning: bytes) -> None:
     breaks(world.server, refused_password())
@@ -652,6 +663,20 @@ def test_the_limits_hold_without_a_configuration(world: World, monkeypatch: pyte
     assert world.waiting() == [("4", ""), ("5", "")]
     assert [number for number, _, _ in world.failed()] == ["2", "3"]
     assert all(reason.startswith("the spool is full: ") for _, _, reason in world.failed())
+
+
+def test_a_call_whose_messages_wait_in_memory_is_not_given_up_as_well(world: World) -> None:
+    """A full disk keeps it in new/. It would be sent and be in failed/, and `retry` would send it again."""
+    world.configure(more="[spool]\ncalls = 1")
+    breaks(world.server, unreachable())
+    calls = [world.call("1"), world.call("2")]
+    world.disk_is_full = True
+    world.at(MINUTE, lambda: setattr(world, "disk_is_full", False))
+    world.at(MINUTE, lambda: breaks(world.server, None))
+    world.run(2 * MINUTE)
+    assert (len(world.server.taken), world.failed(), world.waiting()) == (2, [], [])
+    results = [line for line in world.log() if line.startswith(tuple(call.id for call in calls))]
+    assert results == [f"{call.id} {ALICE} delivered" for call in calls]
 
 
 # sent/, and messages that come back after their confirmation
@@ -1019,6 +1044,27 @@ def test_a_full_disk_sends_nothing_twice_and_catches_up_when_there_is_room(world
     assert world.waiting() == []
     full = f"not sent yet: {world.outbox.path}: No space left on device"
     assert [line for line in world.log() if "No space" in line] == [full]
+
+
+def test_a_sender_stays_until_the_disk_has_what_it_has_sent(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next sender would find the message in queue/ and send it again."""
+
+    def becomes_read_only() -> None:
+        read_only.setattr(os, "rename", refuse)
+        breaks(world.server, None)
+
+    def refuse(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    world.configure(linger=0)
+    breaks(world.server, unreachable())
+    world.call("1")
+    with monkeypatch.context() as read_only:
+        world.at(0.5, becomes_read_only)
+        world.at(MINUTE, read_only.undo)
+        assert world.run(2 * MINUTE) and world.now >= MINUTE
+    assert (world.waiting(), world.sent()) == ([], [("1", ALICE)])
+    assert world.server.texts() == ["1"]
 
 
 def test_on_a_full_disk_a_message_that_fails_is_moved_and_the_log_has_the_reason(world: World) -> None:

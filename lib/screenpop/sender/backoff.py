@@ -33,6 +33,11 @@ class SessionPause:
         self._refused, self._failed_at = refused, now
         self.until = now + self._length * random.uniform(1.0 if refused else 0.8, 1.2)  # noqa: S311
 
+    @property
+    def refused_until(self) -> float:
+        """When the pause after a refused sign-in or certificate ends; in the past if there is none."""
+        return self.until if self._refused else 0.0
+
     def new_call(self) -> None:
         """A new call is a reason to try again after a connection error, but not more than once a second."""
         if self._length and not self._refused:

@@ -89,12 +89,14 @@ class Intake:
         for name in self.waiting():
             tell(f"{self.queue.path}/tmp/{records.call_id(name)}.replies", status="QUEUED", reason=reason)
 
-    def give_up(self, reason: str, give_up_after: float, names: list[str] | None = None) -> None:
+    def give_up(self, reason: str, give_up_after: float, names: set[str] | None = None) -> None:
         """Calls that can't be taken in, and are too old to wait for that, go to failed/ without a recipient; so do
         those in `names`, whatever their age. Raises OSError.
         """
         oldest = f"{time.time() - give_up_after:017.6f}"
-        for name in [name for name in self.waiting() if name < oldest] if names is None else names:
+        for name in self.waiting():  # not those that only a full disk keeps in new/: their messages wait already
+            if name >= oldest if names is None else name not in names:
+                continue
             try:
                 call = records.read_call(f"{self.queue.path}/new/{name}")
             except (InvalidFile, FileNotFoundError):

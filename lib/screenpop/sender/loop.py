@@ -73,7 +73,9 @@ class Sender:
                     continue
                 if self.flush_began is not None:
                     self.tried, self.flush_began = self.flush_began, None
-                leave_at = last_work + (self.settings.pop.linger if self.settings else 0.0)
+                linger = self.settings.pop.linger if self.settings else 0.0
+                # the next sender would know nothing of a refused sign-in, and try again at once
+                leave_at = max(last_work + linger, self.connection.pause.refused_until)
                 if not self._something_waits() and time.monotonic() >= leave_at:
                     if self._leave():
                         break
@@ -216,17 +218,18 @@ class Sender:
             for message in self.delivery.load([name for name in self.backlog.names() if name < oldest]):
                 if message.call.age() > give_up_after:
                     self.results.settle(message, later(reason), give_up_after)
-            for message in self.delivery.load(self.queue.oldest_beyond("queue", calls, size)):
+            beyond = [name for name in self.queue.oldest_beyond("queue", calls, size) if name in self.backlog]
+            for message in self.delivery.load(beyond):
                 self.results.settle(message, never(f"the spool is full: {reason}"), give_up_after)
             self.intake.give_up(reason, give_up_after)
-            self.intake.give_up(reason, give_up_after, self.queue.oldest_beyond("new", calls, size))
+            self.intake.give_up(reason, give_up_after, set(self.queue.oldest_beyond("new", calls, size)))
         except OSError as error:
             self.log.problem(log.SPOOL, str(error))
         self.housekeeping.tidy(pop, spool, self.results.count)
 
     def _something_waits(self) -> bool:
         try:
-            return bool(not self.queue_is_read or self.backlog or self.intake.waiting())
+            return bool(not self.queue_is_read or self.backlog or self.queue.is_behind or self.intake.waiting())
         except OSError as error:
             self.log.problem(log.SPOOL, str(error))
             return True

@@ -34,6 +34,11 @@ class Queue:
         self._owed: dict[str, list[Callable[[], None]]] = {}  # by call id: what is still to be done on the disk
         self._unwritten: dict[str, Message] = {}  # by name
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether something is still to be done on the disk, which only this process knows."""
+        return bool(self._owed)
+
     def make(self) -> None:
         """Make the folders that are missing. Raises OSError."""
         Outbox(self.path).make()

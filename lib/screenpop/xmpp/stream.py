@@ -144,14 +144,20 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
 
     def wait(self, condition: Callable[[], Any], step: str) -> None:
         """Handle what arrives until the condition is true."""
-        while not condition():
+        while not condition():  # also true if the server ended the stream right after what is waited for
+            self._raise_stream_error(step)
             left = self.deadline - time.monotonic()
             if left <= 0:
                 raise SessionError(step, "the server doesn't answer", LOG_ADVICE)
-            self.process(left, step)
+            self._receive(left, step)
 
     def process(self, seconds: float, step: str) -> None:
         """Handle what arrives; wait for it at most `seconds`."""
+        self._raise_stream_error(step)
+        self._receive(seconds, step)
+        self._raise_stream_error(step)
+
+    def _receive(self, seconds: float, step: str) -> None:
         try:
             if not self.Connection.pending_data(seconds):
                 return
@@ -164,12 +170,15 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
             why = "it is not well-formed XML" if isinstance(error, ExpatError) else "its XML makes no sense"
             advice = NO_XMPP_ADVICE if step == "stream" else LOG_ADVICE
             raise SessionError(step, f"the server sends something that is not XMPP: {why}", advice) from error
-        if self.stream_error:
-            condition, text = self.stream_error
-            if condition == "see-other-host":
-                raise SeeOtherHost(step, str(self.Connection.host), text)
-            what = _WITHOUT_A_REASON.get(condition, f"the server says {condition}")
-            raise SessionError(step, f"{what}: {text}" if text else what, _ADVICE.get(condition, LOG_ADVICE))
+
+    def _raise_stream_error(self, step: str) -> None:
+        if not self.stream_error:
+            return
+        condition, text = self.stream_error
+        if condition == "see-other-host":
+            raise SeeOtherHost(step, str(self.Connection.host), text)
+        what = _WITHOUT_A_REASON.get(condition, f"the server says {condition}")
+        raise SessionError(step, f"{what}: {text}" if text else what, _ADVICE.get(condition, LOG_ADVICE))
 
     @contextlib.contextmanager
     def sending(self, step: str) -> Iterator[None]:
