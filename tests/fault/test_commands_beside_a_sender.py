@@ -35,6 +35,10 @@ def arrived(alice: Recipient, count: int) -> Counter[str]:
     return Counter(message.body.split(" to ")[0].rpartition(" ")[2] for message in alice.messages)
 
 
+def wait_until_more_are_sent_than(pbx: Pbx, count: int) -> None:
+    pbx.wait_until(lambda: len(files(pbx.outbox, "sent")) > count)
+
+
 def test_retries_beside_a_sender_while_ten_calls_a_second_come_in(pbx: Pbx, alice: Recipient) -> None:
     """Those to nobody fail again each time; what was delivered must not be put back with them."""
     before = [f"+1{number:03}" for number in range(300)]
@@ -74,7 +78,7 @@ def test_senders_that_are_terminated_in_a_backlog_repeat_nothing(pbx: Pbx, alice
     called = [f"+2{number:06}" for number in range(times)]
     for done, number in enumerate(called, start=1):
         assert pbx.call(number, calleridname="").variables["SCREEN_POP_STATUS"] == "QUEUED"
-        pbx.wait_until(lambda done=done: len(files(pbx.outbox, "sent")) > done * count / (times + 2))
+        wait_until_more_are_sent_than(pbx, done * count // (times + 2))
         sender = pbx.sender()
         assert sender and pbx.waiting()
         os.kill(sender, signal.SIGTERM)
