@@ -151,6 +151,14 @@ def test_what_is_still_allowed_in_a_session_costs_little(certificate: Certificat
     assert "the server sends more than 262144 bytes in one stanza" in told
 
 
+def test_messages_with_ever_new_names_end_the_session_at_little_cost(certificate: Certificate, tmp_path: Path) -> None:
+    """Expat keeps each name until the stream ends."""
+    strange = "".join(f"<message>{''.join(f'<a{m}b{n}/>' for n in range(1000))}</message>" for m in range(100))
+    with ScriptedServer(certificate, faults={"ping": scripted.say(strange)}) as server:
+        told = attempt_and_measure(tmp_path, server, certificate)
+    assert "message: the server sends too many different names of XML elements and attributes; " in told
+
+
 def test_small_stanzas_without_end_during_the_sign_in_are_refused(certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={"features": scripted.say("<a/>" * 60_000)}) as server:
         told = attempt_and_measure(tmp_path, server, certificate)

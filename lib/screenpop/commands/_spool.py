@@ -10,6 +10,13 @@ import sys
 from ..spool import outbox
 from ..spool.outbox import Outbox, path_from_environment
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
 
 def path() -> str:
     """The path of the spool. If run as root, become its owner: Asterisk's user could not remove root's files."""
@@ -28,15 +35,31 @@ def own(path: str) -> list[str]:
     return [path, spare] if os.path.isdir(spare) and os.lstat(spare).st_uid == os.geteuid() else [path]
 
 
-def all_users(path: str) -> list[str]:
-    """The spool, and the spools in memory that this user may read; root sees those of all users."""
+def in_memory(path: str) -> list[str]:
+    """The spools in memory that this user may read; root sees those of all users."""
     suffix = re.escape(Outbox(path).spare_path.removeprefix(f"{outbox.MEMORY}/screen_pop-{os.geteuid()}"))
     try:
         names = sorted(os.listdir(outbox.MEMORY))
     except OSError:
         names = []
     memory = [f"{outbox.MEMORY}/{name}" for name in names if re.fullmatch(rf"screen_pop-\d+{suffix}", name)]
-    return [path, *(spare for spare in memory if os.path.isdir(spare) and os.access(spare, os.R_OK | os.X_OK))]
+    return [spare for spare in memory if os.path.isdir(spare) and os.access(spare, os.R_OK | os.X_OK)]
+
+
+def with_rights_of_owner(spool: str, read: Callable[[str], T]) -> T:
+    """`read(spool)`; if run as root, with the rights of its owner, whose links could lead to files of others."""
+    if os.geteuid() != 0:
+        return read(spool)
+    state, groups = os.lstat(spool), os.getgroups()
+    os.setgroups([])
+    os.setegid(state.st_gid)
+    os.seteuid(state.st_uid)
+    try:
+        return read(spool)
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
 
 
 def wrong_owner(path: str) -> str:

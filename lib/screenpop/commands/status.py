@@ -32,7 +32,12 @@ def run(arguments: argparse.Namespace) -> int:
         return _retry()
     path = path_from_environment()
     os.stat(path)  # not made here, because it must belong to Asterisk's user
-    reports = [examine(spool) for spool in _spool.all_users(path)]
+    reports = [examine(path)]
+    for spool in _spool.in_memory(path):
+        try:
+            reports.append(examine(spool))
+        except OSError:  # of another user, who may have made anything of it
+            continue
     stuck = any(report["stuck"] for report in reports)
     if arguments.json:
         print(json.dumps({"stuck": stuck, "outboxes": reports}, indent=2))
@@ -60,17 +65,21 @@ def examine(spool: str) -> dict[str, Any]:
     Stuck means that an administrator must act: a message has waited for longer than `late_after`, one has failed, or
     the spool has the wrong owner.
     """
+    report = _spool.with_rights_of_owner(spool, _examine)
+    age = report["waiting"]["age"]
+    return {"stuck": bool(report["failed"] or report["problem"]) or (age > 0 and age > _late_after()), **report}
+
+
+def _examine(spool: str) -> dict[str, Any]:
     reported = state.read(spool)
     waiting = [f"{folder}/{name}" for folder in ("new", "queue") for name in _names(spool, folder)]
     age = max((_age(f"{spool}/{name}") for name in waiting), default=0.0)
     failed = [_failure(spool, name) for name in _names(spool, "failed") if not name.endswith(".reason")]
-    problem = _spool.wrong_owner(spool)
     last = reported.get("last")
     is_up = trigger.has_sender(spool)
     return {
-        "stuck": bool(failed or problem) or (age > 0 and age > _late_after()),
         "outbox": spool,
-        "problem": problem,
+        "problem": _spool.wrong_owner(spool),
         "sender": {name: reported.get(name) for name in ("pid", "since", "session")} if is_up else None,
         "waiting": {
             "count": len(waiting),
@@ -132,9 +141,8 @@ def _failure(spool: str, name: str) -> dict[str, Any]:
 def _reason(path: str) -> str:
     """Why a foreign file was moved to failed/. The sender writes this into a file beside it."""
     try:
-        with open(f"{path}.reason", encoding="utf-8", errors="replace") as file:
-            return file.read(1000).strip()
-    except OSError:
+        return records.content(f"{path}.reason").decode("utf-8", "replace")[:1000].strip()
+    except (records.InvalidFile, OSError):
         return ""
 
 

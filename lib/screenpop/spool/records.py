@@ -112,6 +112,16 @@ def read_message(path: str) -> Message:
 def read(path: str) -> Any:
     """The JSON value in a file. Raises InvalidFile and OSError."""
     try:
+        return json.loads(content(path))
+    except InvalidFile:
+        raise
+    except (ValueError, RecursionError) as error:  # some texts of these errors are for programmers
+        raise InvalidFile("not a call: not valid JSON") from error
+
+
+def content(path: str) -> bytes:
+    """The bytes of a regular file; nothing else is followed or waited for. Raises InvalidFile and OSError."""
+    try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except PermissionError as error:
         raise InvalidFile(f"not a call: {error.strerror}") from error
@@ -125,10 +135,6 @@ def read(path: str) -> Any:
             raise InvalidFile("not a call: not a regular file")
         if state.st_size > LARGEST:
             raise InvalidFile(f"not a call: {state.st_size} bytes")
-        data = os.read(file, LARGEST)
+        return os.read(file, LARGEST)
     finally:
         os.close(file)
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:  # some texts of these errors are for programmers
-        raise InvalidFile("not a call: not valid JSON") from error

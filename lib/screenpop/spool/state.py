@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 
+from . import records
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-LARGEST = 262_144  # bytes of a state that is read
 
 
 def write(spool: str, state: dict[str, object]) -> None:
@@ -23,9 +23,8 @@ def write(spool: str, state: dict[str, object]) -> None:
 def read(spool: str) -> dict[str, Any]:
     """Empty when there is none, or none that can be read."""
     try:
-        with open(f"{spool}/sender", "rb") as file:
-            state = json.loads(file.read(LARGEST))
-    except (OSError, ValueError, RecursionError):
+        state = records.read(f"{spool}/sender")
+    except (OSError, records.InvalidFile):
         return {}
     return state if isinstance(state, dict) else {}
 

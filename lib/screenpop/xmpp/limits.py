@@ -4,7 +4,8 @@ its methods grows with the square of the depth or of the number of namespaces.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from itertools import islice
 from typing import NamedTuple
 
 
@@ -33,6 +34,9 @@ class Limits(NamedTuple):
 DURING_SIGN_IN = Limits(16_384, 16, 256, 512, 128, "during the sign-in", "is that an XMPP server?")
 # Servers limit stanzas to this size or less (Prosody: c2s_stanza_size_limit).
 OF_A_STANZA = Limits(262_144, 32, 2048, 4096, 1024, "in one stanza", "the server's log may show who sent it")
+# Expat keeps each name of an element or attribute until the stream ends, and anybody may send messages with new names.
+NAMES = 1_048_576  # bytes
+NAME_OVERHEAD = 200  # bytes that a name takes beside its characters
 
 
 class Meter:
@@ -44,6 +48,7 @@ class Meter:
     def __init__(self) -> None:
         self.signed_in = False
         self.depth = 0
+        self._names = self._size_of_names = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -67,6 +72,15 @@ class Meter:
         self.depth -= 1
         if self.depth == 1 and self.signed_in:
             self._reset()
+
+    def know(self, names: Collection[str]) -> None:
+        """`names`: those of elements and attributes that the stream has had so far, in the order of their coming."""
+        if len(names) == self._names:
+            return
+        self._size_of_names += sum(len(name) + NAME_OVERHEAD for name in islice(names, self._names, None))
+        self._names = len(names)
+        if self._size_of_names > NAMES:
+            raise Unacceptable("too many different names of XML elements and attributes", OF_A_STANZA.advice)
 
     def _check(self) -> None:
         limits = OF_A_STANZA if self.signed_in else DURING_SIGN_IN

@@ -106,6 +106,7 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
         complete = start if start > data.rfind(b">") else len(data)
         self.incomplete_tag = data[complete:]
         self.Stream.Parse(data[:complete])
+        self.meter.know(self.Stream._parser.intern)
         if self._pendingExceptions:  # xmpppy stores what its handlers raise
             raise self._pendingExceptions.pop()[1]
 
