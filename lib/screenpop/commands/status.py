@@ -132,7 +132,7 @@ def _failure(spool: str, name: str) -> dict[str, Any]:
 def _reason(path: str) -> str:
     """Why a foreign file was moved to failed/. The sender writes this into a file beside it."""
     try:
-        with open(f"{path}.reason", encoding="utf-8", errors="replace") as file:
+        with open(f"{path}.reason", encoding="utf-8", errors="replace", opener=records.opener) as file:
             return file.read(1000).strip()
     except OSError:
         return ""

@@ -109,10 +109,15 @@ def read_message(path: str) -> Message:
     return message
 
 
+def opener(path: str, flags: int) -> int:
+    """For open(): a symbolic link is an OSError, and a FIFO to which nobody writes is empty."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
 def read(path: str) -> Any:
     """The JSON value in a file. Raises InvalidFile and OSError."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = opener(path, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError as error:
         raise InvalidFile(f"not a call: {error.strerror}") from error
     except OSError as error:

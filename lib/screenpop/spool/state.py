@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 
+from . import records
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -23,7 +25,7 @@ def write(spool: str, state: dict[str, object]) -> None:
 def read(spool: str) -> dict[str, Any]:
     """Empty when there is none, or none that can be read."""
     try:
-        with open(f"{spool}/sender", "rb") as file:
+        with open(f"{spool}/sender", "rb", opener=records.opener) as file:
             state = json.loads(file.read(LARGEST))
     except (OSError, ValueError, RecursionError):
         return {}
