@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,15 @@ from parts.recipient import Recipient
 # What is made once and kept: as tests/venv.sh has it.
 CACHE = "/var/cache/screen_pop-tests" if os.geteuid() == 0 else f"{Path.home()}/.cache/screen_pop-tests"
 os.environ.setdefault("SCREEN_POP_CACHE", CACHE)
+
+
+def pytest_configure() -> None:
+    """Let the processes that tests start be ended by these signals: what a shell starts in the background ignores
+    SIGINT, and what nohup starts SIGHUP, and children would inherit that. A handler is not inherited.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,13 @@ def test_a_state_is_read_as_it_was_written_and_anything_else_is_empty(outbox: Ou
     assert state.read(outbox.path) == {"pid": 1, "problem": "Zoë"}
     assert files(outbox, "tmp") == []
     Path(outbox.path, "sender").write_bytes(content)
+    assert state.read(outbox.path) == {}
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["FIFO", "link"])
+def test_a_state_that_is_no_file_is_empty_and_holds_up_nobody(outbox: Outbox, plant: Callable[[Path], None]) -> None:
+    """`status` as root reads the spools of other users in memory."""
+    plant(Path(outbox.path, "sender"))
     assert state.read(outbox.path) == {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import stat
 import sys
 
 from ..spool import outbox
@@ -32,7 +33,7 @@ def path() -> str:
 def own(path: str) -> list[str]:
     """The spool, and the spool in memory if this user has one."""
     spare = Outbox(path).spare_path
-    return [path, spare] if os.path.isdir(spare) and os.lstat(spare).st_uid == os.geteuid() else [path]
+    return [path, spare] if _is_spool_of(os.geteuid(), spare) else [path]
 
 
 def in_memory(path: str) -> list[str]:
@@ -42,8 +43,22 @@ def in_memory(path: str) -> list[str]:
         names = sorted(os.listdir(outbox.MEMORY))
     except OSError:
         names = []
-    memory = [f"{outbox.MEMORY}/{name}" for name in names if re.fullmatch(rf"screen_pop-\d+{suffix}", name)]
-    return [spare for spare in memory if os.path.isdir(spare) and os.access(spare, os.R_OK | os.X_OK)]
+    found = []
+    for name in names:
+        owner = re.fullmatch(rf"screen_pop-(\d+){suffix}", name)
+        spare = f"{outbox.MEMORY}/{name}"
+        if owner and _is_spool_of(int(owner[1]), spare) and os.access(spare, os.R_OK | os.X_OK):
+            found.append(spare)
+    return found
+
+
+def _is_spool_of(uid: int, path: str) -> bool:
+    """Whether that user has made it: in /dev/shm anybody may make a folder, or a link, of any name."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == uid
 
 
 def with_rights_of_owner(spool: str, read: Callable[[str], T]) -> T:
