@@ -93,3 +93,13 @@ def test_a_spool_that_cannot_be_read_hides_no_other(spool: Outbox, spare: Path) 
     give_to_stranger(spare)
     ((own,), text) = status(spool)
     assert own["outbox"] == spool.path and text.startswith("OK: 0 waiting")
+
+
+def test_a_spool_of_a_wrong_owner_is_stuck(spool: Outbox) -> None:
+    """Made by root, say; Asterisk's user owns the folder above it."""
+    above = Path(spool.path).parent
+    os.chown(above, 65534, 65534)
+    os.chown(spool.path, 0, 0)
+    (report, *_), text = status(spool)
+    assert report["stuck"] and "belongs to root" in report["problem"]
+    assert text.startswith("STUCK: 0 waiting") and f"chown -R --reference={above}" in text
