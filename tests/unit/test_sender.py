@@ -603,6 +603,20 @@ def test_messages_that_are_too_old_are_given_up_with_the_reason_while_the_server
     assert world.failed() == [("0", ALICE, f"given up after 7200 s: {unreachable()}")]
 
 
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_clock_that_is_set_back_keeps_no_message_from_being_given_up(world: World, configured: bool) -> None:
+    breaks(world.server, unreachable())
+    if not configured:
+        (world.folder / "screen_pop.conf").unlink()
+    world.clock_is_off_by = 30 * DAY
+    world.call("1")
+    world.clock_is_off_by = 0
+    world.run(DAY - HOUR)
+    assert len(world.waiting()) == 1
+    world.run(2 * HOUR)
+    assert world.waiting() == [] and len(world.failed()) == 1
+
+
 def test_without_a_configuration_calls_are_given_up_after_a_day(world: World) -> None:
     (world.folder / "screen_pop.conf").unlink()
     world.call("1", age=DAY - 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 
 FIRST, LONGEST = 1.0, 60.0  # seconds, after a connection error
 FIRST_REFUSED, LONGEST_REFUSED = 60.0, 600.0  # seconds, after an error that only an administrator can mend
@@ -12,6 +13,14 @@ FIRST_WINDOW, LARGEST_WINDOW = 10, 50  # messages; by default ejabberd reads 3 k
 def message_pause(age: float) -> float:
     """Seconds until a message that was put off is tried again: as long as it has waited, 1 to 60 s, ±20 %."""
     return min(max(age, FIRST), LONGEST) * random.uniform(0.8, 1.2)  # noqa: S311
+
+
+def may_be_older(name: str, seconds: float) -> bool:
+    """Whether a call or message with this file name may be older than that. The name has the time of the call by the wall
+    clock. If that is in the future, the clock has been set back, and the name tells nothing.
+    """
+    now = time.time()
+    return not f"{now - seconds:017.6f}" <= name <= f"{now:017.6f}"
 
 
 class SessionPause:

@@ -93,9 +93,8 @@ class Intake:
         """Calls that can't be taken in, and are too old to wait for that, go to failed/ without a recipient; so do
         those in `names`, whatever their age. Raises OSError.
         """
-        oldest = f"{time.time() - give_up_after:017.6f}"
         for name in self.waiting():  # not those that only a full disk keeps in new/: their messages wait already
-            if name >= oldest if names is None else name not in names:
+            if not (backoff.may_be_older(name, give_up_after) if names is None else name in names):
                 continue
             try:
                 call = records.read_call(f"{self.queue.path}/new/{name}")

@@ -23,6 +23,7 @@ from ..spool.queue import Queue
 from ..spool.trigger import Trigger
 from ..xmpp.errors import SessionError
 from .backlog import Backlog
+from .backoff import may_be_older
 from .connection import Connection
 from .delivery import Delivery
 from .housekeeping import Housekeeping
@@ -214,8 +215,8 @@ class Sender:
         try:
             self.log.problem(log.SESSION, reason, waiting=len(self.backlog) + len(self.intake.waiting()))
             self.intake.put_off(reason)
-            oldest = f"{time.time() - give_up_after:017.6f}"
-            for message in self.delivery.load([name for name in self.backlog.names() if name < oldest]):
+            old = [name for name in self.backlog.names() if may_be_older(name, give_up_after)]
+            for message in self.delivery.load(old):
                 if message.call.age() > give_up_after:
                     self.results.settle(message, later(reason), give_up_after)
             beyond = [name for name in self.queue.oldest_beyond("queue", calls, size) if name in self.backlog]
