@@ -16,8 +16,8 @@ def message_pause(age: float) -> float:
 
 
 def may_be_older(name: str, seconds: float) -> bool:
-    """Whether a call or message with this file name may be older than that. The name has the time of the call by the wall
-    clock. If that is in the future, the clock has been set back, and the name tells nothing.
+    """Whether a call or message with this file name may be older than that. The name has the time of the call by the
+    wall clock. If that is in the future, the clock has been set back, and the name tells nothing.
     """
     now = time.time()
     return not f"{now - seconds:017.6f}" <= name <= f"{now:017.6f}"
