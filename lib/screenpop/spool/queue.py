@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from .outbox import Outbox
 from .records import NO_RECIPIENT, InvalidFile, Message, call_id, message_name, read_message
 
+FRESH = 2000  # messages that are kept in memory until they are first loaded
 STALE = 3600.0  # seconds after which nobody writes to a file in tmp/ any more
 
 
@@ -33,6 +34,7 @@ class Queue:
         self.trouble = ""  # why the disk is behind; empty when it is not
         self._owed: dict[str, list[Callable[[], None]]] = {}  # by call id: what is still to be done on the disk
         self._unwritten: dict[str, Message] = {}  # by name
+        self._fresh: dict[str, Message] = {}  # by name: accepted and not loaded yet, so that they needn't be read again
 
     @property
     def is_behind(self) -> bool:
@@ -85,7 +87,8 @@ class Queue:
 
     def load(self, name: str) -> Message:
         """Raises InvalidFile, FileNotFoundError, OSError."""
-        return self._unwritten.get(name) or read_message(f"{self.path}/queue/{name}")
+        known = self._unwritten.get(name) or self._fresh.pop(name, None)
+        return known or read_message(f"{self.path}/queue/{name}")
 
     def sent(self, message: Message) -> None:
         """The server has confirmed it: from now on it is kept for `remember`. If a full disk kept it out of queue/, the
@@ -226,6 +229,8 @@ class Queue:
         if message.name in self._unwritten:
             self._write(f"{folder}/{message.name}", message.json())
             del self._unwritten[message.name]
+            if folder == "queue" and len(self._fresh) < FRESH:
+                self._fresh[message.name] = message
 
     def _write(self, name: str, data: bytes) -> None:
         """Write a file under a random name in tmp/ and rename it. Raises OSError."""
