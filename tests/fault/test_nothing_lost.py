@@ -162,7 +162,7 @@ class NothingLost(RuleBasedStateMachine):
         else:
             self.configure(give_up_after=0 if what == "messages are given up at once" else 86400)
 
-    def configure(self, give_up_after: int = 86400, calls: int = 100) -> None:
+    def configure(self, give_up_after: int = 86400, calls: int = 10_000) -> None:
         more = f"give_up_after = {give_up_after}\n[spool]\ncalls = {calls}"
         self.world.configure(to=ALICE, more=more, linger=1)
 
