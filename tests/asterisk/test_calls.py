@@ -175,7 +175,7 @@ def test_an_outbox_that_belongs_to_somebody_else(running: Running) -> None:
     try:
         running.call(context="burst")
         assert running.next_message().body == "Call from Bob Example, +15551234567 to 123"
-        running.asterisk.wait_for("the outbox can't be written .*Permission denied.*: the call waits in memory")
+        running.asterisk.wait_for("the spool can't be written .*Permission denied.*: the call waits in memory")
     finally:
         box.run(["chown", "--recursive", "asterisk:asterisk", OUTBOX])
 

@@ -595,7 +595,7 @@ def test_without_an_outbox_the_call_waits_in_memory(tmp_path: Path, no_outbox: O
     result = Channel(callerid="1").run([SCRIPT], env={**environment(no_outbox), "SCREEN_POP_CONF": str(conf)})
     assert (result.status, result.stderr, result.variables["SCREEN_POP_STATUS"]) == (0, b"", "QUEUED")
     (told,) = result.verbose
-    assert told.startswith("screen_pop: the outbox can't be written (") and "Not a directory" in told
+    assert told.startswith("screen_pop: the spool can't be written (") and "Not a directory" in told
     assert told.endswith(f": the call waits in memory, in {no_outbox.spare_path}")
     spare = no_outbox.spare()
     (message,) = eventually(lambda: messages(spare, "failed"))
@@ -624,7 +624,7 @@ def test_a_spare_outbox_that_may_be_somebody_elses_is_not_used(
         spare.rename(no_outbox.spare_path)  # whose name has the user in it
     status, (reason,) = intake.hand_over(no_outbox, Call(number="1"), 0, lambda *_: False)
     assert status == "FAILED"
-    assert "the outbox can't be written (" in reason and ", nor can memory (" in reason
+    assert "the spool can't be written (" in reason and ", nor can memory (" in reason
     assert not list((tmp_path / "target").glob("*")) and not list(Path(no_outbox.spare_path).glob("new/*"))
 
 
@@ -636,7 +636,7 @@ def test_a_call_that_can_be_written_nowhere_has_failed(no_outbox: Outbox, tmp_pa
     result = Channel(callerid="1").run([sys.executable, "-c", script], env=environment(no_outbox))
     assert (result.status, result.variables["SCREEN_POP_STATUS"]) == (0, "FAILED")
     (told,) = result.verbose
-    assert "the outbox can't be written (" in told and ", nor can memory (" in told
+    assert "the spool can't be written (" in told and ", nor can memory (" in told
 
 
 def test_a_call_waits_in_the_outbox_if_no_sender_can_be_started(

@@ -53,7 +53,7 @@ def _queue(outbox: Outbox, call: Call, wanted: bool) -> tuple[Outbox | None, Rep
     try:
         return outbox, _put(outbox, call, wanted, problems), problems
     except OSError as error:
-        problem = f"the outbox can't be written ({error})"
+        problem = f"the spool can't be written ({error})"
     problems = []
     try:
         spare = outbox.spare()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Replies:
-    """The reading end: a FIFO in the outbox. Make it before the call is queued, else the first replies are missed."""
+    """The reading end: a FIFO in the spool. Make it before the call is queued, else the first replies are missed."""
 
     def __init__(self, outbox: Outbox, call: Call) -> None:
         """Raises OSError."""
