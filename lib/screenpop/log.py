@@ -41,8 +41,11 @@ class Log:
         syslog.syslog(line)
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
         try:
-            with self.file.open("a", encoding="utf-8") as file:
-                file.write(f"{stamp} screen_pop[{os.getpid()}] {line}\n")
+            file = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+            try:
+                os.write(file, f"{stamp} screen_pop[{os.getpid()}] {line}\n".encode())
+            finally:
+                os.close(file)
         except OSError as error:
             if self._file_problem != str(error):
                 self._file_problem = str(error)

@@ -28,5 +28,5 @@ def messages(outbox: Outbox, folder: str) -> list[Message]:
 
 def tell(outbox: Outbox, call: Call, **reply: object) -> None:
     """Reply to the door that waits for this call, as the sender does."""
-    with Path(outbox.reply_fifo(call)).open("ab", buffering=0) as fifo:
+    with Path(outbox.reply_fifo(call.id)).open("ab", buffering=0) as fifo:
         fifo.write(json.dumps(reply).encode() + b"\n")

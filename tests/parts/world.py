@@ -19,7 +19,6 @@ import random
 import re
 import select
 import signal
-import stat
 import tempfile
 import time
 import xml.etree.ElementTree as ET
@@ -308,7 +307,7 @@ class World:
         self._pass_to(self.now + seconds)
 
     def _write(self, descriptor: int, data: bytes) -> int:
-        if self.disk_is_full and stat.S_ISREG(os.fstat(descriptor).st_mode):
+        if self.disk_is_full and os.readlink(f"/proc/self/fd/{descriptor}").startswith(self.outbox.path):
             raise OSError(errno.ENOSPC, "No space left on device")
         return self._os_write(descriptor, data)
 

@@ -406,8 +406,8 @@ def test_no_wait_is_no_mistake(outbox: Outbox, wait: str) -> None:
 
 
 def tell_and_wait_until_it_is_read(outbox: Outbox, call: Call, reply: dict[str, str]) -> None:
-    replies.tell(outbox.reply_fifo(call), **reply)
-    fifo = os.open(outbox.reply_fifo(call), os.O_RDONLY | os.O_NONBLOCK)
+    replies.tell(outbox.reply_fifo(call.id), **reply)
+    fifo = os.open(outbox.reply_fifo(call.id), os.O_RDONLY | os.O_NONBLOCK)
     eventually(lambda: fcntl.ioctl(fifo, termios.FIONREAD, bytes(4)) == bytes(4))  # bytes that are left: none
     os.close(fifo)
 

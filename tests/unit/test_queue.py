@@ -14,6 +14,7 @@ from parts.kernel import Kernel, Killed
 from parts.spool import calls, files, messages
 from parts.world import ALICE, BOB, World, world
 from screenpop.call import Call
+from screenpop.spool import files as files_module
 from screenpop.spool import queue as queue_module
 from screenpop.spool.outbox import FOLDERS, Outbox
 from screenpop.spool.queue import Queue
@@ -26,6 +27,7 @@ __all__ = ["world"]
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     kernel = Kernel()
     monkeypatch.setattr(queue_module, "os", kernel)
+    monkeypatch.setattr(files_module, "os", kernel)
     return kernel
 
 

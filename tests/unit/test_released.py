@@ -13,6 +13,7 @@ from parts.kernel import Kernel, Killed
 from parts.spool import calls, files, messages
 from parts.world import ALICE, BOB, CAROL, World, world
 from screenpop.call import Call
+from screenpop.spool import files as files_module
 from screenpop.spool import queue as queue_module
 from screenpop.spool import released
 from screenpop.spool.outbox import Outbox
@@ -85,6 +86,7 @@ def test_a_sender_that_is_killed_while_it_converts_a_call_loses_none(
 ) -> None:
     kernel = Kernel()
     monkeypatch.setattr(queue_module, "os", kernel)
+    monkeypatch.setattr(files_module, "os", kernel)
     name = write(outbox, "failed", failed={BOB: "item-not-found", CAROL: "gone"})
     for _ in kernel.kills():
         with contextlib.suppress(Killed):
@@ -106,5 +108,6 @@ def test_a_full_disk_keeps_no_message_from_being_sent(world: World, monkeypatch:
     kernel = Kernel()
     kernel.full = True
     monkeypatch.setattr(queue_module, "os", kernel)
+    monkeypatch.setattr(files_module, "os", kernel)
     world.run()
     assert world.server.texts() == ["2"]

@@ -26,7 +26,7 @@ def expecting(outbox: Outbox, *calls: Call) -> sender.Replies:
     """The sender's side, which has taken these calls in, each with one message."""
     replies = sender.Replies()
     for call in calls:
-        replies.expect(outbox.reply_fifo(call), call, [message(call)])
+        replies.expect(outbox.reply_fifo(call.id), call, [message(call)])
     return replies
 
 
@@ -70,7 +70,7 @@ def test_the_first_call_of_all_can_be_waited_for(tmp_path: Path) -> None:
 def test_the_sender_goes_on_when_the_door_has_gone(outbox: Outbox) -> None:
     gone, killed = Call(number="1"), Call(number="2")
     door = Replies(outbox, gone)
-    os.mkfifo(outbox.reply_fifo(killed))  # whose reader was killed
+    os.mkfifo(outbox.reply_fifo(killed.id))  # whose reader was killed
     replies = expecting(outbox, gone, killed)
     door.close()
     for call in (gone, killed):

@@ -1093,12 +1093,15 @@ def test_on_a_full_disk_a_message_that_fails_is_moved_and_the_log_has_the_reason
 
 
 def out_of_descriptors() -> pytest.MonkeyPatch:
-    """Until `undo()`."""
+    """Until `undo()`. The log is still written, so that the test can read it (syslog needs no further descriptor)."""
+    limit = pytest.MonkeyPatch()
+    real_open = os.open
 
-    def too_many(*_: object, **__: object) -> Any:
+    def too_many(path: Any, *others: Any) -> Any:
+        if Path(path).suffix == ".log":
+            return real_open(path, *others)
         raise OSError(24, "Too many open files")
 
-    limit = pytest.MonkeyPatch()
     for name in ("open", "listdir", "scandir"):
         limit.setattr(os, name, too_many)
     return limit
@@ -1284,8 +1287,12 @@ def test_a_bug_that_one_call_triggers_on_its_way_in_holds_up_no_other_call(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def has_a_bug(call: Call, *others: Any) -> Any:
-        return recipients(call, *others) if call.number != "2" else 1 / 0
+        if call.number != "2":
+            return recipients(call, *others)
+        tried.append(round(world.now))
+        return 1 / 0
 
+    tried: list[int] = []
     recipients = routes.recipients
     monkeypatch.setattr(routes, "recipients", has_a_bug)
     for number in "123":
@@ -1293,6 +1300,11 @@ def test_a_bug_that_one_call_triggers_on_its_way_in_holds_up_no_other_call(
     world.run(MINUTE)
     assert world.server.texts() == ["1", "3"] and world.waiting() == [("2", "")]
     assert world.problems() == ["not sent yet, 1 waiting: ZeroDivisionError: division by zero"]
+    assert tried == [0, 1, 2, 4, 8, 16, 32]
+    world.run(2 * DAY)
+    assert world.waiting() == [] and len(tried) < DAY / MINUTE + 20
+    (reason,) = [name for name in world.files("failed") if name.endswith(".reason")]
+    assert "ZeroDivisionError: division by zero" in Path(world.outbox.path, "failed", reason).read_text()
 
 
 # What those learn who wait for a call

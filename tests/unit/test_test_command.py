@@ -36,7 +36,7 @@ def run(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, *said: dict[str, Any]) 
     def play(path: str) -> None:
         (file,) = Path(path, "new").iterdir()
         for reply in said:
-            replies.tell(outbox.reply_fifo(records.read_call(str(file))), **reply)
+            replies.tell(outbox.reply_fifo(records.read_call(str(file)).id), **reply)
 
     monkeypatch.setattr(trigger, "ring", lambda path: threading.Thread(target=play, args=(path,)).start())
     return test.run(Namespace(number="+1 555", name="Bob"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from heapq import nsmallest
+
 
 class Backlog:
     """File names of messages, which begin with the time of the call. After a restart all of them are due."""
@@ -33,7 +35,8 @@ class Backlog:
         """
         late = f"{late_before:017.6f}"
         due = [name for name, when in self._due.items() if when <= now]
-        return sorted(due, key=lambda name: (name < late, name))[:count]
+        fresh = nsmallest(count, [name for name in due if name >= late])
+        return fresh + nsmallest(count - len(fresh), [name for name in due if name < late])
 
     def next_due(self) -> float | None:
         """When the next message is due, if any waits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from ..log import SPOOL, Log
 from ..pop import message as text
@@ -27,14 +28,13 @@ class Delivery:
 
     def send(self, session: Session, names: list[str], settings: Settings) -> None:
         """Raises SessionError; then the messages without a result stay as they are, and are sent again."""
-        stanzas = self._stanzas(names, settings)
         began, confirmed = time.monotonic(), False
-        self.in_flight = {message.id: message for message, _ in stanzas}
         self._errors.clear()
         try:
-            for _, xml in stanzas:
+            for message, xml in self._stanzas(names, settings):  # the server handles one while the next is read
+                self.in_flight[message.id] = message
                 session.send(xml)
-            if stanzas:
+            if self.in_flight:
                 session.confirm()
                 self.replies.step("message", "confirmed by the server")
             confirmed = True
@@ -48,9 +48,8 @@ class Delivery:
                     self.results.settle(message, result, settings.pop.give_up_after)
             self.in_flight = {}
 
-    def _stanzas(self, names: list[str], settings: Settings) -> list[tuple[Message, str]]:
+    def _stanzas(self, names: list[str], settings: Settings) -> Iterator[tuple[Message, str]]:
         """The messages of these names that can be sent, each with its XML."""
-        stanzas = []
         for message in self.load(names):
             try:
                 jid.parse(message.to)
@@ -61,24 +60,25 @@ class Delivery:
             late = age if age > settings.pop.late_after else None
             try:
                 body = text.text(message.call, settings.pop.message, late)
-                stanzas.append((message, str(stanza.chat(message.id, message.to, body, late, message.call.receipt))))
+                xml = stanza.chat(message.id, message.to, body, late, message.call.receipt)
             except Exception as error:  # a bug, which must not hold up other messages
                 self.results.settle(message, later(f"{type(error).__name__}: {error}"), settings.pop.give_up_after)
-        return stanzas
+                continue
+            yield message, xml
 
-    def load(self, names: list[str]) -> list[Message]:
+    def load(self, names: list[str]) -> Iterator[Message]:
         """The messages of these names that can be read."""
-        found = []
         for name in names:
             try:
-                found.append(self.queue.load(name))
+                message = self.queue.load(name)
             except FileNotFoundError:  # somebody took it away
                 self.backlog.remove(name)
             except InvalidFile as reason:
                 self._reject(name, str(reason))
             except OSError as error:  # out of file descriptors
                 self._postpone(name, str(error))
-        return found
+            else:
+                yield message
 
     def _reject(self, name: str, reason: str) -> None:
         try:

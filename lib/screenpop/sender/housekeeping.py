@@ -12,7 +12,7 @@ from ..spool.outbox import Outbox
 from ..spool.queue import Queue
 
 INTERVAL = 3600.0  # seconds
-SETTLED = 500  # messages that were sent or failed since the last time
+SHARE = 10  # the limits are applied again after a tenth of the messages that may be kept
 
 
 class Housekeeping:
@@ -22,13 +22,16 @@ class Housekeeping:
 
     def tidy(self, pop: PopOptions, spool: SpoolOptions, settled: int) -> None:
         """From time to time. `settled`: how many messages have been sent or have failed since the sender's start."""
-        if time.monotonic() < self._due and settled < self._settled + SETTLED:
-            return
-        self._due, self._settled = time.monotonic() + INTERVAL, settled
         calls, size = spool.calls, spool.megabytes * 1024 * 1024
+        is_due = time.monotonic() >= self._due
+        if not is_due and settled < self._settled + calls // SHARE:
+            return
+        self._settled = settled
         try:
-            self.queue.tidy()
-            self.queue.forget_sent_before(time.time() - pop.remember)
+            if is_due:
+                self._due = time.monotonic() + INTERVAL
+                self.queue.tidy()
+                self.queue.forget_sent_before(time.time() - pop.remember)
             for name in self.queue.oldest_beyond("sent", calls, size):
                 self.queue.forget("sent", name)
             for name in self.queue.oldest_beyond("failed", calls, size):

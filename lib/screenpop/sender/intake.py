@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect
 
 from ..log import SPOOL, Log
 from ..pop import routes
@@ -28,8 +29,9 @@ class Intake:
     def waiting(self) -> list[str]:
         """The names in new/, the oldest call first. Raises OSError."""
         names = self.queue.new_calls()
-        present = set(names)
-        self.delayed = {name: due for name, due in self.delayed.items() if name in present}
+        if self.delayed:
+            present = set(names)
+            self.delayed = {name: due for name, due in self.delayed.items() if name in present}
         return names
 
     def next_due(self) -> float | None:
@@ -40,8 +42,8 @@ class Intake:
         """Take some calls in: fresh ones first, then the oldest. Returns whether there were any. Raises OSError."""
         now = time.monotonic()
         names = [name for name in self.waiting() if self.delayed.get(name, 0.0) <= now]
-        late = f"{time.time() - pop.late_after:017.6f}"
-        chosen = sorted(names, key=lambda name: (name < late, name))[:CALLS_AT_ONCE]
+        fresh = bisect(names, f"{time.time() - pop.late_after:017.6f}")  # names begin with the time of the call
+        chosen = [*names[fresh:], *names[:fresh]][:CALLS_AT_ONCE]
         for name in chosen:
             try:
                 self._take_in(name, pop)
@@ -52,7 +54,7 @@ class Intake:
             except OSError as error:  # out of file descriptors
                 self._delay(name, str(error))
             except Exception as error:  # a bug, which must not hold up other calls
-                self._delay(name, f"{type(error).__name__}: {error}")
+                self._bug(name, f"{type(error).__name__}: {error}", pop.give_up_after)
         return bool(chosen)
 
     def _take_in(self, name: str, pop: PopOptions) -> None:
@@ -64,15 +66,26 @@ class Intake:
         reasons = {**wrong, **failed_before}
         waiting = [Message(call, to) for to in recipients if to not in told and to not in reasons]
         failed = [Message(call, to, reason) for to, reason in reasons.items()]
-        self.replies.expect(self.outbox.reply_fifo(call), call, [*waiting, *failed])
+        self.replies.expect(self.outbox.reply_fifo(call.id), call, [*waiting, *failed])
         self.queue.accept(name, waiting, failed)
         for message in waiting:
             self.backlog.add(message.name)
         for message in failed:
             self.results.settled(message, never(message.reason))
 
-    def _delay(self, name: str, reason: str) -> None:
-        self.delayed[name] = time.monotonic() + backoff.FIRST
+    def _bug(self, name: str, reason: str, give_up_after: float) -> None:
+        """The call is tried again and given up as a message is that the server does not accept now."""
+        try:
+            age = time.time() - float(name[:17])  # as `Call.id` begins
+        except ValueError:
+            age = 0.0
+        if age > give_up_after:
+            self._reject(name, f"given up after {age:.0f} s: {reason}")
+        else:
+            self._delay(name, reason, backoff.message_pause(age))
+
+    def _delay(self, name: str, reason: str, pause: float = backoff.FIRST) -> None:
+        self.delayed[name] = time.monotonic() + pause
         self.log.problem(SPOOL, reason, waiting=len(self.delayed))
 
     def _reject(self, name: str, reason: str) -> None:
@@ -87,7 +100,7 @@ class Intake:
     def put_off(self, reason: str) -> None:
         """Tell those who wait for a call that has not been taken in. Raises OSError."""
         for name in self.waiting():
-            tell(f"{self.queue.path}/tmp/{records.call_id(name)}.replies", status="QUEUED", reason=reason)
+            tell(self.outbox.reply_fifo(records.call_id(name)), status="QUEUED", reason=reason)
 
     def give_up(self, reason: str, give_up_after: float, names: set[str] | None = None) -> None:
         """Calls that can't be taken in, and are too old to wait for that, go to failed/ without a recipient; so do

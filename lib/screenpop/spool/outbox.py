@@ -81,9 +81,9 @@ class Outbox:
     def _queued(self, call: Call) -> str:
         return f"{self.path}/new/{call.id}.json"
 
-    def reply_fifo(self, call: Call) -> str:
+    def reply_fifo(self, call_id: str) -> str:
         """Where a door that waits for replies about this call makes a FIFO and reads them (replies.py)."""
-        return f"{self.path}/tmp/{call.id}.replies"
+        return f"{self.path}/tmp/{call_id}.replies"
 
 
 def _remove(path: str) -> None:

@@ -17,6 +17,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 
+from . import files
 from .outbox import Outbox
 from .records import NO_RECIPIENT, InvalidFile, Message, call_id, message_name, read_message
 
@@ -57,7 +58,8 @@ class Queue:
 
     def new_calls(self) -> list[str]:
         """The names in new/, the oldest call first. Raises OSError."""
-        return sorted(name for name in self._names("new") if call_id(name) not in self._owed)
+        names = self._names("new")
+        return sorted(name for name in names if call_id(name) not in self._owed) if self._owed else sorted(names)
 
     def messages(self) -> list[str]:
         """The names in queue/, the oldest call first. Raises OSError."""
@@ -77,13 +79,13 @@ class Queue:
             for message in messages:
                 self._unwritten[message.name] = message
                 steps.append(lambda folder=folder, message=message: self._write_message(folder, message))  # type: ignore[misc]
-        self._do(call_id(name), *steps, lambda: _unlink(f"{self.path}/new/{name}"))
+        self._do(call_id(name), *steps, lambda: files.remove(f"{self.path}/new/{name}"))
 
     def replace_failed(self, name: str, messages: Iterable[Message]) -> None:
         """Messages take the place of a file in failed/. Raises OSError."""
         for message in messages:
             self._write(f"failed/{message.name}", message.json())
-        _unlink(f"{self.path}/failed/{name}")
+        files.remove(f"{self.path}/failed/{name}")
 
     def load(self, name: str) -> Message:
         """Raises InvalidFile, FileNotFoundError, OSError."""
@@ -142,7 +144,7 @@ class Queue:
                 message = read_message(f"{self.path}/failed/{name}")
                 if message.to == NO_RECIPIENT:
                     self._write(f"new/{message.call.id}.json", message.call.json())
-                    _unlink(f"{self.path}/failed/{name}")
+                    files.remove(f"{self.path}/failed/{name}")
                 else:
                     self._move(name, "failed", "queue")
                     names.append(name)
@@ -190,7 +192,7 @@ class Queue:
         """Remove a file from sent/ or failed/, be it a foreign folder. Raises OSError."""
         path = f"{self.path}/{folder}/{name}"
         try:
-            _unlink(path)
+            files.remove(path)
         except IsADirectoryError:
             shutil.rmtree(path)
 
@@ -227,31 +229,30 @@ class Queue:
 
     def _write_message(self, folder: str, message: Message) -> None:
         if message.name in self._unwritten:
-            self._write(f"{folder}/{message.name}", message.json())
+            self._create(f"{folder}/{message.name}", message.json())
             del self._unwritten[message.name]
             if folder == "queue" and len(self._fresh) < FRESH:
                 self._fresh[message.name] = message
 
-    def _write(self, name: str, data: bytes) -> None:
-        """Write a file under a random name in tmp/ and rename it. Raises OSError."""
+    def _create(self, name: str, data: bytes) -> None:
+        """Write a file at once where it belongs: if a kill leaves a part of it, its call is still in new/ (`recover`).
+
+        Raises OSError.
+        """
+        path = f"{self.path}/{name}"
         try:
-            self._write_and_rename(name, data)
+            files.create(path, data)
         except FileNotFoundError:
             self.make()
-            self._write_and_rename(name, data)
+            files.create(path, data)
 
-    def _write_and_rename(self, name: str, data: bytes) -> None:
-        written = f"{self.path}/tmp/{os.urandom(8).hex()}"
-        file = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    def _write(self, name: str, data: bytes) -> None:
+        """Raises OSError."""
         try:
-            while data:
-                data = data[os.write(file, data) :]
-            os.rename(written, f"{self.path}/{name}")
-        except BaseException:  # also SIGTERM
-            _unlink(written)
-            raise
-        finally:
-            os.close(file)
+            files.replace(self.path, name, data)
+        except FileNotFoundError:
+            self.make()
+            files.replace(self.path, name, data)
 
     def _move(self, name: str, source: str, target: str) -> None:
         """Raises OSError; a file that somebody has taken away is passed over."""
@@ -262,11 +263,3 @@ class Queue:
             self.make()
             if os.path.lexists(old):
                 os.rename(old, new)
-
-
-def _unlink(path: str) -> None:
-    """Remove a file, unless somebody has done so."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass

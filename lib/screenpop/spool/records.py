@@ -135,6 +135,6 @@ def content(path: str) -> bytes:
             raise InvalidFile("not a call: not a regular file")
         if state.st_size > LARGEST:
             raise InvalidFile(f"not a call: {state.st_size} bytes")
-        return os.read(file, LARGEST)
+        return os.read(file, state.st_size)
     finally:
         os.close(file)

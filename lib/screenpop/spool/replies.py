@@ -22,7 +22,7 @@ class Replies:
 
     def __init__(self, outbox: Outbox, call: Call) -> None:
         """Raises OSError."""
-        self.path = outbox.reply_fifo(call)
+        self.path = outbox.reply_fifo(call.id)
         try:
             posix.mkfifo(self.path, 0o600)
         except FileNotFoundError:

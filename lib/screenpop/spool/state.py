@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from . import records
+from . import files, records
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def write(spool: str, state: dict[str, object]) -> None:
     """Only the sender does this. On a full disk the state stays as it was."""
     try:
-        _replace(spool, "sender", json.dumps(state))
+        files.replace(spool, "sender", json.dumps(state).encode())
     except OSError:
         pass
 
@@ -40,19 +40,7 @@ def resource(spool: str) -> str:
         pass
     made = f"screen-pop-{os.urandom(4).hex()}"
     try:
-        _replace(spool, "resource", f"{made}\n")
+        files.replace(spool, "resource", f"{made}\n".encode())
     except OSError:  # a full disk: the next session has another one
         pass
     return made
-
-
-def _replace(spool: str, name: str, text: str) -> None:
-    written = f"{spool}/tmp/{os.urandom(8).hex()}"
-    try:
-        with open(written, "w", encoding="ascii") as file:
-            file.write(text)
-        os.rename(written, f"{spool}/{name}")
-    except BaseException:  # also SIGTERM
-        if os.path.exists(written):
-            os.unlink(written)
-        raise

@@ -50,11 +50,11 @@ sys.modules["xmpp"] = xmpp
 _before = {name: sys.modules[name] for name in _stand_ins if name in sys.modules}
 sys.modules.update(_stand_ins)
 try:
-    from xmpp import auth, client, dispatcher, protocol, transports
+    from xmpp import auth, client, dispatcher, protocol, simplexml, transports
 finally:
     for _name in _stand_ins:
         del sys.modules[_name]
     sys.modules.update(_before)
 xmpp.Client = client.Client
 
-__all__ = ["auth", "dispatcher", "protocol", "transports", "xmpp"]
+__all__ = ["auth", "dispatcher", "protocol", "simplexml", "transports", "xmpp"]
