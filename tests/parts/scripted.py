@@ -29,7 +29,7 @@ from xml.sax.saxutils import escape, quoteattr
 from parts import scram
 from parts.certificates import Certificate
 
-STEPS = (
+SIGN_IN = (
     "connection",
     "stream",
     "features",
@@ -42,10 +42,8 @@ STEPS = (
     "stream-after-sasl",
     "features-after-sasl",
     "bind",
-    "session",
-    "ping",
-    "message",
 )
+STEPS = (*SIGN_IN, "session", "ping", "message")
 
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 TLS = "urn:ietf:params:xml:ns:xmpp-tls"

@@ -146,23 +146,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("screenpop.xmpp.tcp.ADDRESS_DEADLINE", 0.3)
 
 
-STEPS = [
-    "connection",
-    "stream",
-    "features",
-    "starttls",
-    "tls",
-    "stream-after-tls",
-    "features-after-tls",
-    "sasl-auth",
-    "success",
-    "stream-after-sasl",
-    "features-after-sasl",
-    "bind",
-]
-
-
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", scripted.SIGN_IN)
 @pytest.mark.usefixtures("impatient")
 def test_a_server_that_says_nothing_any_more(step: str, certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={step: scripted.silent}) as server:
@@ -170,7 +154,7 @@ def test_a_server_that_says_nothing_any_more(step: str, certificate: Certificate
             Told(Pbx(tmp_path, server, certificate.ca_file))
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", scripted.SIGN_IN)
 def test_a_server_that_closes(step: str, certificate: Certificate, tmp_path: Path) -> None:
     with ScriptedServer(certificate, faults={step: scripted.close}) as server:
         with pytest.raises(SessionError, match="closed the connection"):

@@ -6,6 +6,7 @@
     failed/  the same files, each with its reason
 
 A message moves from folder to folder by rename(2), so a kill at any instruction leaves it in exactly one of them.
+A message whose call is still in new/ may be incomplete, and counts only when the call has left new/ (`recover`).
 """
 
 from __future__ import annotations
