@@ -43,7 +43,9 @@ class Log:
         try:
             file = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             try:
-                os.write(file, f"{stamp} screen_pop[{os.getpid()}] {line}\n".encode())
+                data = f"{stamp} screen_pop[{os.getpid()}] {line}\n".encode()
+                while data:
+                    data = data[os.write(file, data) :]
             finally:
                 os.close(file)
         except OSError as error:

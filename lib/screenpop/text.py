@@ -27,8 +27,6 @@ def decode(raw: bytes) -> str:
 def clean(value: str | bytes, limit: int = 128) -> str:
     """One line of text, at most `limit` characters, with only characters that XML 1.0 allows."""
     text = decode(value) if isinstance(value, bytes) else value
-    if not text:
-        return text
     if text.isascii() and text.isprintable() and len(text) <= limit and "  " not in text and text.strip(" ") == text:
         return text  # most texts: the sender reads many thousand a second
     text = text.encode("utf-8", "ignore").decode()  # without lone surrogates

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import syslog
 from pathlib import Path
@@ -68,3 +70,19 @@ def test_a_file_that_cant_be_written_is_told_to_syslog_once_and_stops_nothing(
     (tmp_path / "missing").mkdir()
     log.write("three")
     assert lines(tmp_path / "missing" / "log") == ["three"]
+
+
+def test_a_line_that_a_full_disk_cuts_is_told_to_syslog(
+    tmp_path: Path, to_syslog: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = [10]
+    real_write = os.write
+
+    def write(file: int, data: bytes) -> int:
+        if not blocks:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real_write(file, data[: blocks.pop()])
+
+    monkeypatch.setattr(os, "write", write)
+    Log(tmp_path / "log").write("delivered")
+    assert to_syslog == ["delivered", f"{tmp_path / 'log'}: No space left on device: logging to syslog only"]

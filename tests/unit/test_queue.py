@@ -227,6 +227,31 @@ def test_a_foreign_file_is_moved_away_on_a_full_disk(outbox: Outbox, queue: Queu
     assert files(outbox, "tmp") == []
 
 
+@pytest.mark.parametrize("foreign", ["{id}.json~", "{id}~12345678.json", "{id}"])
+def test_a_foreign_file_in_new_removes_no_messages(outbox: Outbox, queue: Queue, foreign: str) -> None:
+    message = queued(outbox, queue)
+    Path(outbox.path, "new", foreign.format(id=message.call.id)).write_text("a backup of an editor")
+    Queue(outbox.path).recover()
+    assert where(outbox, message) == ["queue"]
+
+
+def test_a_kill_leaves_no_half_written_file_in_failed(outbox: Outbox, kernel: Kernel) -> None:
+    """Commands read it there."""
+    call = put(outbox)
+    for _ in kernel.kills():
+        with contextlib.suppress(Killed):
+            Queue(outbox.path).accept(f"{call.id}.json", [], [Message(call, ALICE, "it is no address")])
+        assert {found.reason for found in messages(outbox, "failed")} <= {"it is no address"}
+    assert len(files(outbox, "failed")) == 1
+
+
+def test_a_foreign_file_is_moved_away_when_failed_is_missing(outbox: Outbox, queue: Queue) -> None:
+    Path(outbox.path, "failed").rmdir()
+    Path(outbox.path, "new", "foreign").touch()
+    queue.reject("new", "foreign", "not a call")
+    assert files(outbox, "new") == [] and len(files(outbox, "failed")) == 2
+
+
 # A full disk
 
 

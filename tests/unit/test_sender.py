@@ -721,6 +721,16 @@ def test_sent_messages_stay_within_the_limit(world: World) -> None:
     assert world.sent() == [("2", ALICE), ("3", ALICE), ("4", ALICE)]
 
 
+def test_sent_messages_stay_within_the_limit_of_their_size(world: World) -> None:
+    world.configure(more="[spool]\ncalls = 1000000\nmegabytes = 1")
+    for number in range(1200):
+        world.call(str(number), name="x" * 5000)
+    world.run()
+    files = [Path(world.outbox.path, "sent", name) for name in world.files("sent")]
+    assert len(world.server.taken) == 1200
+    assert sum(file.stat().st_size for file in files) < 5_000_000
+
+
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_message_that_comes_back_for_good_fails_after_all(world: World, restart: bool) -> None:
     first = world.call("1")
@@ -1092,9 +1102,9 @@ def test_on_a_full_disk_a_message_that_fails_is_moved_and_the_log_has_the_reason
     assert world.waiting() == []
 
 
-def out_of_descriptors() -> pytest.MonkeyPatch:
+def out_of_descriptors(limit: pytest.MonkeyPatch | None = None) -> pytest.MonkeyPatch:
     """Until `undo()`. The log is still written, so that the test can read it (syslog needs no further descriptor)."""
-    limit = pytest.MonkeyPatch()
+    limit = limit or pytest.MonkeyPatch()
     real_open = os.open
 
     def too_many(path: Any, *others: Any) -> Any:
@@ -1105,6 +1115,25 @@ def out_of_descriptors() -> pytest.MonkeyPatch:
     for name in ("open", "listdir", "scandir"):
         limit.setattr(os, name, too_many)
     return limit
+
+
+def test_a_sender_without_file_descriptors_rests(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First the call can't be read, then new/ can't be listed any more."""
+    real_open = os.open
+    limit = pytest.MonkeyPatch()
+
+    def too_many(path: Any, *others: Any) -> Any:
+        if "/new/" in str(path):
+            raise OSError(24, "Too many open files")
+        return real_open(path, *others)
+
+    limit.setattr(os, "open", too_many)
+    world.call("1")
+    world.at(0.5, lambda: out_of_descriptors(limit))
+    world.at(100, limit.undo)
+    world.run(200)
+    assert [caller(text) for text in world.server.texts()] == ["1"]
+    assert len(world.waits) < 100
 
 
 def test_without_file_descriptors_the_sender_stays_and_goes_on_when_there_are_some(world: World) -> None:
@@ -1304,8 +1333,12 @@ def test_a_bug_that_one_call_triggers_on_its_way_in_holds_up_no_other_call(
     assert tried == [0, 1, 2, 4, 8, 16, 32]
     world.run(5 * MINUTE)
     assert world.waiting() == [] and tried == [0, 1, 2, 4, 8, 16, 32, 60, 120]  # at 60 by a new sender
-    (reason,) = [name for name in world.files("failed") if name.endswith(".reason")]
-    assert "ZeroDivisionError: division by zero" in Path(world.outbox.path, "failed", reason).read_text()
+    ((number, recipient, reason),) = world.failed()
+    assert (number, recipient, reason) == ("2", "", "given up after 120 s: ZeroDivisionError: division by zero")
+    monkeypatch.setattr(routes, "recipients", recipients)
+    world.at(world.now, lambda: world.ring(RETRY))
+    world.run(MINUTE)
+    assert [caller(text) for text in world.server.texts()] == ["1", "3", "2"]
 
 
 # What those learn who wait for a call

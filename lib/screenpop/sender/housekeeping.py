@@ -12,7 +12,7 @@ from ..spool.outbox import Outbox
 from ..spool.queue import Queue
 
 INTERVAL = 3600.0  # seconds
-SHARE = 10  # the limits are applied again after a tenth of the messages that may be kept
+SETTLED = 500  # messages that were sent or failed since the limits were last applied
 
 
 class Housekeeping:
@@ -24,7 +24,7 @@ class Housekeeping:
         """From time to time. `settled`: how many messages have been sent or have failed since the sender's start."""
         calls, size = spool.calls, spool.megabytes * 1024 * 1024
         is_due = time.monotonic() >= self._due
-        if not is_due and settled < self._settled + calls // SHARE:
+        if not is_due and settled < self._settled + SETTLED:
             return
         self._settled = settled
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect
 
+from ..call import Call
 from ..log import SPOOL, Log
 from ..pop import routes
 from ..pop.options import PopOptions
@@ -74,15 +75,16 @@ class Intake:
             self.results.settled(message, never(message.reason))
 
     def _bug(self, name: str, reason: str, give_up_after: float) -> None:
-        """The call is tried again and given up as a message is that the server does not accept now."""
+        """The call is tried again after pauses that grow with its age, and given up at the age of `give_up_after`."""
         try:
-            age = time.time() - float(name[:17])  # as `Call.id` begins
-        except ValueError:
-            age = 0.0
-        if age > give_up_after:
-            self._reject(name, f"given up after {age:.0f} s: {reason}")
+            call = records.read_call(f"{self.queue.path}/new/{name}")
+        except Exception:  # the bug is in there
+            self._delay(name, reason, backoff.LONGEST)
+            return
+        if call.age() > give_up_after:
+            self._fail(name, call, f"given up after {call.age():.0f} s: {reason}")
         else:
-            self._delay(name, reason, backoff.message_pause(age))
+            self._delay(name, reason, backoff.message_pause(call.age()))
 
     def _delay(self, name: str, reason: str, pause: float = backoff.FIRST) -> None:
         self.delayed[name] = time.monotonic() + pause
@@ -116,6 +118,9 @@ class Intake:
             if names is None and call.age() <= give_up_after:
                 continue
             what = "the spool is full" if names else f"given up after {call.age():.0f} s"
-            message = Message(call, NO_RECIPIENT, f"{what}: {reason}")
-            self.queue.accept(name, [], [message])
-            self.results.settled(message, never(message.reason))
+            self._fail(name, call, f"{what}: {reason}")
+
+    def _fail(self, name: str, call: Call, reason: str) -> None:
+        message = Message(call, NO_RECIPIENT, reason)
+        self.queue.accept(name, [], [message])
+        self.results.settled(message, never(reason))

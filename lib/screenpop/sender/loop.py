@@ -155,6 +155,7 @@ class Sender:
             worked = self.intake.take_in(current.pop)
         except OSError as error:  # out of file descriptors
             spool_is_well = False
+            self.intake.delayed.clear()  # else their time would have come at once, again and again
             self.log.problem(log.SPOOL, str(error))
         self._keep_alive()  # a session that has died meanwhile gets no message
         late_before = time.time() - current.pop.late_after

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def create(path: str, data: bytes) -> None:
-    """Write a file. A kill may leave a part of it. Raises OSError; then there is no file."""
+    """Write a file. A kill may leave a part of it; after an OSError there is none."""
     file = os.open(path, _NEW, 0o600)
     try:
         while data:

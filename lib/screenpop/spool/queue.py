@@ -51,10 +51,10 @@ class Queue:
         """Remove the messages of calls that are still in new/: a sender was killed while it took them in, gave them up
         or made them new. They are taken in from the beginning. Raises OSError.
         """
-        calls = {call_id(name) for name in self._names("new")}
+        calls = set(self._names("new"))
         for folder in ("queue", "failed"):
             for name in self._names(folder):
-                if "~" in name and call_id(name) in calls:
+                if "~" in name and f"{call_id(name)}.json" in calls:
                     self.forget(folder, name)
 
     def new_calls(self) -> list[str]:
@@ -161,7 +161,12 @@ class Queue:
         Raises OSError.
         """
         moved = os.fsdecode(os.fsencode(name)[:200]) + f".{os.urandom(4).hex()}"
-        os.rename(f"{self.path}/{folder}/{name}", f"{self.path}/failed/{moved}")
+        old, new = f"{self.path}/{folder}/{name}", f"{self.path}/failed/{moved}"
+        try:
+            os.rename(old, new)
+        except FileNotFoundError:  # the file, or the folder failed/
+            self.make()
+            os.rename(old, new)
         try:
             self._write(f"failed/{moved}.reason", f"{reason}\n".encode("utf-8", "replace"))
         except OSError:  # a full disk: the log has it
@@ -230,7 +235,8 @@ class Queue:
 
     def _write_message(self, folder: str, message: Message) -> None:
         if message.name in self._unwritten:
-            self._create(f"{folder}/{message.name}", message.json())
+            write = self._create if folder == "queue" else self._write  # commands read failed/
+            write(f"{folder}/{message.name}", message.json())
             del self._unwritten[message.name]
             if folder == "queue" and len(self._fresh) < FRESH:
                 self._fresh[message.name] = message
