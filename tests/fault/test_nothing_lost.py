@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import posix
 import shutil
 import tempfile
 from collections import Counter
@@ -25,7 +26,7 @@ from parts.world import ALICE, BOB, CAROL, World
 from screenpop import log
 from screenpop.call import Call
 from screenpop.sender import connection, intake
-from screenpop.spool import outbox, queue, records, state, trigger
+from screenpop.spool import files, outbox, queue, records, trigger
 from screenpop.spool.records import NO_RECIPIENT, Message
 from screenpop.xmpp.errors import SessionError
 
@@ -74,11 +75,11 @@ class NothingLost(RuleBasedStateMachine):
         self.patches = pytest.MonkeyPatch()
         self.world = World(Path(self.folder), self.patches)
         self.world.server = self.server = Server(self.world)
-        self.sender_os, self.door_os = Kernel(), Kernel()
+        self.sender_os, self.door_os = Kernel(os), Kernel(posix)
         self.logged: list[str] = []
         self.patches.setattr(connection, "Session", self.server)
         self.patches.setattr(queue, "os", self.sender_os)
-        self.patches.setattr(state, "os", self.sender_os)
+        self.patches.setattr(files, "os", self.sender_os)
         self.patches.setattr(outbox, "posix", self.door_os)
         self.patches.setattr(log.Log, "write", lambda log, text: self.logged.append(text))
         self.patches.setattr(intake, "CALLS_AT_ONCE", 2)

@@ -15,12 +15,13 @@ class Killed(BaseException):
 
 
 class Kernel:
-    def __init__(self) -> None:
+    def __init__(self, module: Any = os) -> None:
+        self.module = module
         self.changes_left: int | None = None  # before the kill; None: no kill
         self.was_killed = self.full = False
 
     def __getattr__(self, name: str) -> Any:
-        real = getattr(os, name)
+        real = getattr(self.module, name)
         return self._changing(name, real) if name in CHANGES else real
 
     def _changing(self, name: str, real: Any) -> Any:
