@@ -22,10 +22,10 @@ done
 if [ -z "$paths" ] || [ -n "$beyond_unit" ]; then
     tests/packages.sh
 fi
-venv=$(tests/venv.sh requirements.txt tests/requirements.txt)
+venv=$(tests/venv.sh requirements.txt requirements/*.txt tests/requirements.txt)
 SCREEN_POP_CACHE=$(dirname "$venv")
 export SCREEN_POP_CACHE
 if [ -z "$paths" ]; then
-    set -- tests/unit tests/process tests/session tests/fault tests/asterisk tests/install "$@"
+    set -- tests/unit tests/process tests/session tests/phonebook tests/fault tests/asterisk tests/install "$@"
 fi
 exec "$venv/bin/python" -m pytest "$@"

@@ -12,7 +12,7 @@ else
 fi
 cache=${SCREEN_POP_CACHE:-$default}
 python=$(python3 -c 'import sys; print(sys.version, sys.prefix)')
-key=$( (echo "$python $*" && cat requirements.txt tests/*requirements*.txt) | sha256sum | cut -c 1-16)
+key=$( (echo "$python $*" && cat requirements.txt requirements/*.txt tests/*requirements*.txt) | sha256sum | cut -c 1-16)
 venv=$cache/venv-$key
 mkdir -p "$cache"
 (
@@ -21,7 +21,11 @@ mkdir -p "$cache"
         rm -rf "$venv"
         python3 -m venv "$venv"
         for file; do
-            "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input -r "$file"
+            case $file in
+            requirements/*) set -- --no-deps ;; # these files name all that is needed, as for the installer
+            *) set -- ;;
+            esac
+            "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@" -r "$file"
         done
         touch "$venv/complete"
     fi

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 EVENTS = ("ringing", "answered", "missed", "ended")
+# SIP users in place of a number that may not be shown: RFC 3323 section 4.1.1.3 has the first, and gateways the others.
+# chan_pjsip takes the user in From for a number that may be shown.
+NO_NUMBER = ("anonymous", "restricted", "unavailable")
 
 
 class Call:
@@ -22,6 +25,7 @@ class Call:
     that boot to the event. They give the call's age even if the clock is set.
     `presentation`: Asterisk's number (`callerid.h`: `& 0x60` is not 0 for restricted or unavailable). If the number
     must not be shown, `number` and `name` are empty and `withheld` is true.
+    `cidname`: the name that Asterisk's own database has for the number, DB(cidname/NUMBER).
     `to`: recipients given by the dialplan, joined by "&"; empty for the configured ones.
     `receipt`: request a receipt from the recipient's client (XEP-0184).
     """
@@ -43,6 +47,7 @@ class Call:
         context: str = "",
         channel: str = "",
         uniqueid: str = "",
+        cidname: str = "",
         to: str = "",
         receipt: bool = False,
     ) -> None:
@@ -63,6 +68,7 @@ class Call:
         self.context = context
         self.channel = channel
         self.uniqueid = uniqueid
+        self.cidname = cidname
         self.to = to
         self.receipt = receipt
 
@@ -96,6 +102,10 @@ class Call:
 
     def json(self) -> bytes:
         return _json(self.record()).encode("utf-8", "ignore")
+
+
+def stands_for_no_number(caller: str) -> bool:
+    return caller.partition("@")[0].lower() in NO_NUMBER
 
 
 # RFC 8259 section 7

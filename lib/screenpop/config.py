@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, NoReturn, TypeVar
 
 T = TypeVar("T")
 
@@ -63,10 +63,26 @@ class Required(Option[T]):
 
 
 class Section:
-    """The values of one section of the file. A subclass has an Option for each name that the section may set."""
+    """The values of one section of the file. A subclass has an Option for each name that the section may set.
+
+    `is_open`: it may also have options of any other name (`others`), whose values `read_other` reads.
+    """
+
+    is_open: ClassVar[bool] = False
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
+
+    @property
+    def others(self) -> dict[str, Any]:
+        """The values of the options that are not declared, by name, in the order of the file."""
+        declared = {*self.options(), "type"}
+        return {name: value for name, value in self._values.items() if name not in declared}
+
+    @classmethod
+    def read_other(cls, text: str) -> Any:
+        """Raises ValueError, saying what would be right."""
+        return text
 
     @classmethod
     def options(cls) -> dict[str, Option[Any]]:
@@ -133,6 +149,20 @@ def positive_number(text: str) -> int:
     return int(text)
 
 
+def one_of(values: Mapping[str, T]) -> Callable[[str], T]:
+    """The function that reads one of these words."""
+
+    def read(text: str) -> T:
+        if text not in values:
+            raise ValueError(f"{text!r} should be one of the words {', '.join(values)}")
+        return values[text]
+
+    return read
+
+
+yes_or_no = one_of({"yes": True, "no": False})
+
+
 def absolute_path(text: str) -> Path:
     if not text.startswith("/"):
         raise ValueError(f"{text!r} should be an absolute path, such as /etc/asterisk/{text}")
@@ -195,6 +225,8 @@ def read(
             options = kinds[section].options()
             if section not in sections:
                 options["type"] = Option(str, "")
+            if kinds[section].is_open and setting.name not in options:
+                options[setting.name] = Option(kinds[section].read_other, None)
             _take(setting, options, values[section], lines[section], complaints)
     complaints.sort(key=lambda complaint: complaint[0])
     for name, kind in kinds.items():

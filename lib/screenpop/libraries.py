@@ -8,6 +8,7 @@ MODULES = {  # by the name of the library
     "pyst2": "asterisk.agi",
     "xmpppy": "screenpop.xmpp.xmpppy",
     "dnspython": "dns.resolver",
+    "phonenumberslite": "phonenumbers",
 }
 
 

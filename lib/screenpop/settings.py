@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from . import config
 from .log import LogOptions
+from .phonebook.source import SourceOptions
+from .phonebook.types import Types
 from .pop.options import PopOptions
 from .spool.options import SpoolOptions
 from .xmpp.options import XmppOptions
@@ -28,6 +30,7 @@ class Settings(NamedTuple):
     pop: PopOptions
     spool: SpoolOptions
     log: LogOptions
+    sources: dict[str, SourceOptions]  # of the phone book, by the names of their sections, in the order of the file
 
     def is_stale(self) -> bool:
         """Whether one of the files has changed since it was read."""
@@ -42,6 +45,7 @@ def path_from_environment() -> Path:
 
 def load(path: Path) -> Settings:
     """Raises config.ConfigError."""
-    document = config.read(path, SECTIONS, {}, FORMER_NAMES)
-    sections: dict[str, Any] = document.sections
-    return Settings(path=path, files=document.files, **sections)
+    document = config.read(path, SECTIONS, Types(), FORMER_NAMES)
+    fixed: dict[str, Any] = {name: document.sections[name] for name in SECTIONS}
+    sources: dict[str, Any] = {name: found for name, found in document.sections.items() if name not in SECTIONS}
+    return Settings(path=path, files=document.files, sources=sources, **fixed)

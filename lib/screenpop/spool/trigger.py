@@ -22,6 +22,7 @@ LONG_PATIENCE = 10_000  # the same for a command, whose message must not be lost
 CALL = b"\n"  # a call has been queued
 FLUSH = b"!"  # try all that waits now
 RETRY = b"R"  # put what has failed back into the queue
+INDEX = b"I"  # make a new index of the phone book's files
 
 
 def ring(outbox: str, message: bytes = CALL) -> None:
