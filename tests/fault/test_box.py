@@ -12,6 +12,7 @@ import pytest
 
 from fake_agi import Channel, Result
 from parts import strace
+from parts.numbers import as_shown
 from parts.pbx import SCRIPT, Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
@@ -50,7 +51,7 @@ def fill(pbx: Pbx) -> Path:
 
 def arrives(pbx: Pbx, alice: Recipient, number: str, result: Result) -> None:
     assert (result.status, result.variables["SCREEN_POP_STATUS"]) == (0, "QUEUED")
-    assert number in alice.wait_for_message().body
+    assert as_shown(number) in alice.wait_for_message().body
 
 
 @as_root
@@ -83,7 +84,7 @@ def test_a_disk_that_is_full_while_calls_wait_repeats_none(pbx: Pbx, prosody: Pr
     pbx.server = good
     pbx.configure()
     messages = [alice.wait_for_message().body for _ in range(5)]
-    assert all(f"+1555000000{number}" in message for number, message in enumerate(messages))
+    assert all(f"+1 555-000-000{number}" in message for number, message in enumerate(messages))
     pbx.wait_until_sent()
     alice.sync()
     assert len(alice.messages) == 5
@@ -102,7 +103,7 @@ def test_an_outbox_that_becomes_read_only(pbx: Pbx, alice: Recipient, mounted: C
     assert any("Read-only file system" in told for told in result.verbose)
     mounted("rw")
     assert pbx.screen_pop("flush").startswith("1 sent")
-    assert "+15550000000" in alice.wait_for_message().body
+    assert "+1 555-000-0000" in alice.wait_for_message().body
     alice.sync()
     assert len(alice.messages) == 3
 
@@ -116,7 +117,7 @@ def test_a_script_without_file_descriptors_harms_no_call_and_loses_none(
     told = result.variables.get("SCREEN_POP_STATUS")
     if told == "QUEUED":
         pbx.screen_pop("flush")
-        assert "+15550000001" in alice.wait_for_message().body
+        assert "+1 555-000-0001" in alice.wait_for_message().body
     else:  # Python itself didn't come so far as to say anything, or it said so
         assert told in (None, "FAILED")
         assert pbx.waiting() == []
@@ -141,7 +142,7 @@ def test_a_sender_without_file_descriptors_goes_on_when_it_has_some(pbx: Pbx, pr
             assert pbx.call("+15550000001").variables["SCREEN_POP_STATUS"] == "QUEUED"
             pbx.wait_until(lambda: "EMFILE" in trace.read_text())
         resource.prlimit(sender, resource.RLIMIT_NOFILE, before)
-        assert "+15550000001" in alice.wait_for_message().body
+        assert "+1 555-000-0001" in alice.wait_for_message().body
         assert pbx.sender() == sender
         alice.sync()
         assert len(alice.messages) == 2

@@ -23,6 +23,7 @@ from fake_agi import Channel, Result
 from parts import strace
 from parts.certificates import Certificate
 from parts.debs import NotAvailable
+from parts.numbers import as_shown
 from parts.pbx import SCRIPT, Pbx
 from parts.prosody import ACCOUNTS, Prosody
 from parts.recipient import Received, Recipient
@@ -231,7 +232,7 @@ def take_another_outbox(pbx: Pbx) -> None:
 
 def judge(came: Sequence[Received], number: str, tried: Try, needed: bool, at_most: int) -> int:
     """How often, of the messages that came to somebody, was that of one call?"""
-    of_call = [message for message in came if number in message.body]
+    of_call = [message for message in came if as_shown(number) in message.body]
     if needed and not of_call:
         tried.faults.append(f"{number} is lost")
     if len(of_call) > at_most:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -167,6 +168,13 @@ class Box:
         self.run(["/tmp/checkout/install.sh", "--wheels", "/tmp/wheels", "--prefix", PREFIX])
         shutil.rmtree(checkout)
         shutil.rmtree(packages)
+
+    def add_package(self, name: str) -> None:
+        """A package of the tests' environment for the installed script, as `./install.sh --with` adds one."""
+        spec = importlib.util.find_spec(name)
+        assert spec and spec.origin
+        (packages,) = self.path(f"{INSTALLED}/venv/lib").glob("python3.*/site-packages")
+        shutil.copytree(Path(spec.origin).parent, packages / name)
 
     def close(self) -> None:
         """Ends everything that runs in the box, and removes the box."""

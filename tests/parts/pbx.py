@@ -46,8 +46,12 @@ def configuration(jid: str, password: str, server: str, ca_file: Path | str, to:
 
 
 @contextlib.contextmanager
-def in_real_asterisk(box: Box, server: Server, dialplan: str, **pop: object) -> Iterator[tuple[Asterisk, Recipient]]:
-    """The checkout in a box, its Asterisk with this dialplan, and the recipient alice, signed in."""
+def in_real_asterisk(
+    box: Box, server: Server, dialplan: str, sections: str = "", **pop: object
+) -> Iterator[tuple[Asterisk, Recipient]]:
+    """The checkout in a box, its Asterisk with this dialplan, and the recipient alice, signed in. `sections`: those of
+    the phone book; `pop`: more options of [pop].
+    """
     box.install_checkout()
     files = {
         "ca.pem": server.ca_file.read_text(),
@@ -58,7 +62,8 @@ def in_real_asterisk(box: Box, server: Server, dialplan: str, **pop: object) -> 
             f"{CONFIG}/ca.pem",
             server.jid("alice"),
             **pop,
-        ),
+        )
+        + sections,
     }
     with Recipient.at(server) as alice, Asterisk(box, dialplan, configuration=files) as asterisk:
         yield asterisk, alice

@@ -43,6 +43,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "screen_pop.py")
 FROM_SCRIPT = "<"
 GET = 'GET VARIABLE "SCREEN_POP_WAIT"'
+NAME = 'GET VARIABLE "DB(cidname/%s)"'
 SET = 'SET VARIABLE "SCREEN_POP_STATUS" "{}"'.format
 HOSTILE = 'x" 1\nSET VARIABLE PWNED 1\n\\" "${PWNED} `id` \\'
 
@@ -133,6 +134,7 @@ def test_all_that_asterisk_says_of_a_call_is_queued(outbox: Outbox) -> None:
         "extension": "123",
         "context": "incoming",
         "channel": "PJSIP/trunk-00000007",
+        "cidname": "",
         "uniqueid": "1700000000.7",
         "to": "",
         "receipt": False,
@@ -140,8 +142,23 @@ def test_all_that_asterisk_says_of_a_call_is_queued(outbox: Outbox) -> None:
     assert (result.agistatus, result.variables["SCREEN_POP_STATUS"], result.verbose) == ("SUCCESS", "QUEUED", [])
 
 
-def test_two_commands_are_all_that_is_said(outbox: Outbox) -> None:
-    assert said_by_script(run(outbox, callerid="1")) == [GET, SET("QUEUED")]
+def test_three_commands_are_all_that_is_said(outbox: Outbox) -> None:
+    assert said_by_script(run(outbox, callerid="1")) == [GET, NAME % "1", SET("QUEUED")]
+
+
+def test_the_name_is_looked_up_in_asterisks_database(outbox: Outbox) -> None:
+    entry = {"DB(cidname/+15551234567)": "Jörg ) Ex"}
+    run(outbox, callerid="+15551234567", calleridname="+15551234567", variables=entry)
+    assert (queued(outbox).cidname, queued(outbox).name) == ("Jörg ) Ex", "+15551234567")
+
+
+@pytest.mark.parametrize("number", ["1)", "1,SHELL(id", "1/2", "1 2", '1"', "${EXTEN}", "ü"])
+def test_a_number_that_could_be_more_than_a_key_is_not_looked_up(outbox: Outbox, number: str) -> None:
+    assert not any("DB(" in line for line in said_by_script(run(outbox, callerid=number)))
+
+
+def test_a_withheld_number_is_not_looked_up(outbox: Outbox) -> None:
+    assert said_by_script(run(outbox, callerid="1", callingpres="32")) == [GET, SET("QUEUED")]
 
 
 @pytest.mark.parametrize(
@@ -189,6 +206,22 @@ def test_a_presentation_that_isnt_told_is_taken_as_withheld(outbox: Outbox, line
     assert (call.withheld, call.number, call.name) == (True, "", "")
 
 
+@pytest.mark.parametrize("number", ["anonymous", "Anonymous", "anonymous@x.invalid", "restricted", "unavailable"])
+@pytest.mark.parametrize("is_argument", [True, False])
+def test_a_sip_user_that_stands_for_no_number_is_a_withheld_one(outbox: Outbox, number: str, is_argument: bool) -> None:
+    arguments, callerid = ([number], "+15551234567") if is_argument else ([], number)
+    run(outbox, *arguments, callerid=callerid, calleridname="Anonymous", callingpres=0)
+    call = queued(outbox)
+    assert (call.withheld, call.presentation, call.number, call.name) == (True, 0, "", "")
+
+
+@pytest.mark.parametrize("number", ["anonymous1", "anon", "@anonymous", "restricted-area"])
+def test_other_sip_users_are_shown(outbox: Outbox, number: str) -> None:
+    run(outbox, callerid=number, calleridname="Ann")
+    call = queued(outbox)
+    assert (call.withheld, call.number, call.name) == (False, number, "Ann")
+
+
 @pytest.mark.parametrize(
     ("raw_name", "name"),
     [
@@ -196,6 +229,11 @@ def test_a_presentation_that_isnt_told_is_taken_as_withheld(outbox: Outbox, line
         ("Zoë Müller".encode("latin-1"), "Zoë Müller"),
         ("Zoë Ü".encode()[:-1], "Zoë"),
         ('Ann "The" \\Example\\', 'Ann "The" \\Example\\'),
+        (r"Ann \"The\" Example", 'Ann "The" Example'),  # quoted pairs, as chan_pjsip leaves them
+        (r"a\\b", r"a\b"),
+        (r"a\\\"b", r"a\"b"),
+        (r'a\\"b', r"a\"b"),
+        ("a\\", "a\\"),  # cut within a pair
         ("<script>alert(1)</script>&amp;", "<script>alert(1)</script>&amp;"),
         ("a: b", "a: b"),
         ("Ann\r\x0b\x1b[2KExample", "Ann [2KExample"),
@@ -251,7 +289,7 @@ def test_an_event_that_isnt_known_is_taken_as_ringing_and_told(outbox: Outbox) -
 def test_no_argument_switches_the_script_into_another_mode(outbox: Outbox, mode: str) -> None:
     result = run(outbox, mode)
     assert queued(outbox).number == mode
-    assert said_by_script(result) == [GET, SET("QUEUED")]
+    assert said_by_script(result) == [GET, NAME % mode, SET("QUEUED")]
 
 
 @pytest.mark.parametrize("place", range(3))
@@ -423,6 +461,9 @@ def test_a_hang_up_ends_the_wait(outbox: Outbox) -> None:
         assert script.stdout.readline().decode().strip() == GET
         script.stdin.write(b"200 result=1 (10)\n")
         script.stdin.flush()
+        assert script.stdout.readline().decode().strip() == NAME % "+15551234567"
+        script.stdin.write(b"200 result=0\n")
+        script.stdin.flush()
         eventually(lambda: files(outbox, "new"))
         for _ in range(2):  # the first takes longer to read, with an import
             tell_and_wait_until_it_is_read(outbox, queued(outbox), LATER)
@@ -499,9 +540,9 @@ def test_a_hang_up_while_the_script_still_begins_ends_nothing(
     (tmp_path / "asterisk").mkdir()
     (tmp_path / "asterisk" / "__init__.py").write_text(EARLY_HANG_UP)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    call, told = raw(outbox, ENVIRONMENT + b"200 result=0\n200 result=1\n")
+    call, told = raw(outbox, ENVIRONMENT + b"200 result=0\n200 result=0\n200 result=1\n")
     assert call and call.number == "+15551234567"
-    assert told == [GET, SET("QUEUED")]
+    assert told == [GET, NAME % call.number, SET("QUEUED")]
 
 
 def test_a_dead_channel_pops(outbox: Outbox) -> None:
@@ -545,10 +586,10 @@ def test_nobody_who_listens_is_no_error(outbox: Outbox) -> None:
 
 @pytest.mark.parametrize("lines", [b"HANGUP\n", b"HANGUP\nHANGUP\n"])
 def test_a_hang_up_that_is_told_in_between_is_passed_over(outbox: Outbox, lines: bytes) -> None:
-    said = ENVIRONMENT[:-1] + lines + b"\n" + lines + b"200 result=0\n" + lines + b"200 result=1\n"
+    said = ENVIRONMENT[:-1] + lines + b"\n" + lines + b"200 result=0\n200 result=0\n" + lines + b"200 result=1\n"
     call, told = raw(outbox, said)
     assert call and call.number == "+15551234567"
-    assert told == [GET, SET("QUEUED")]
+    assert told == [GET, NAME % call.number, SET("QUEUED")]
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_check_does_not_throw_the_sender_out(pbx: Pbx, prosody: Prosody) -> None
         ({"password": "wrong"}, "sign-in", "does not accept this name and password (not-authorized"),
         ({"jid": "pbx@other.test"}, "stream", "the server says host-unknown"),
         ({"linger": "soon"}, "configuration", ":8: linger: 'soon' should be a number of seconds, such as 30"),
-        ({"message": "{who} calls"}, "configuration", ":8: message: {who} is unknown; there are {event} {caller}"),
+        ({"message": "{url}!"}, "configuration", ":8: message: {url} needs a line of its own"),
     ],
 )
 def test_check_names_what_is_wrong_and_what_to_do(pbx: Pbx, change: dict[str, str], step: str, reason: str) -> None:

@@ -34,7 +34,7 @@ def test_a_call_pops(name: str, request: pytest.FixtureRequest, tmp_path: Path) 
         message = alice.wait_for_message()
     assert (result.status, result.agistatus, result.stderr) == (0, "SUCCESS", b"")
     assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
-    assert message.body == "Call from Bob Example, +15551234567 to 123"
+    assert message.body == "Call from Bob Example, +1 555-123-4567 to 123"
     assert message.type == "chat" and message.id
 
 
@@ -52,7 +52,7 @@ def test_twenty_calls_use_one_sign_in_and_one_address(pbx: Pbx, prosody: Prosody
         for number in range(20):
             pbx.call(f"+1555000{number:04}")
         messages = [alice.wait_for_message() for _ in range(20)]
-    assert [f"+1555000{number:04}" in message.body for number, message in enumerate(messages)] == [True] * 20
+    assert [f"+1 555-000-{number:04}" in message.body for number, message in enumerate(messages)] == [True] * 20
     assert len({message.id for message in messages}) == 20
     assert {message.from_jid for message in messages} == {f"pbx@{DOMAIN}/{state.resource(pbx.outbox.path)}"}
     assert prosody.sign_ins("pbx") - before == 1
@@ -178,7 +178,7 @@ def test_an_outbox_that_cant_be_written(pbx: Pbx, prosody: Prosody, tmp_path: Pa
     pbx.env["SCREEN_POP_SPOOL"] = f"{tmp_path}/file/outbox"
     with Recipient.at(prosody) as alice:
         result = pbx.call()
-        assert alice.wait_for_message().body == "Call from Bob Example, +15551234567 to 123"
+        assert alice.wait_for_message().body == "Call from Bob Example, +1 555-123-4567 to 123"
     assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
     assert any("Not a directory" in text and "waits in memory" in text for text in result.verbose)
 

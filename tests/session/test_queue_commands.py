@@ -115,7 +115,7 @@ def test_what_has_failed_stays_stuck_until_it_is_put_back(pbx: Pbx, alice: Recip
     assert any(reason.startswith("not a call") for reason in reasons)
     said = pbx.screen_pop("status", status=1)
     assert f"+1555: {nobody}: service-unavailable" in said and "\x1b" not in said
-    assert alice.wait_for_message().body == "Call from Bob [31m, +1555 to ?"
+    assert alice.wait_for_message().body == 'Call from "Bob [31m", +1555 to ?'
     assert pbx.screen_pop("status", "--retry", status=1) == "1 put back\n0 sent, 1 failed, 0 still waiting\n"
     alice.sync()
     assert len(alice.messages) == 1  # who had it, gets it once

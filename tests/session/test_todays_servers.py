@@ -84,10 +84,10 @@ def try_all(server: Server, port: int, tls: str, tmp_path: Path, in_first_sessio
             tested = pbx.screen_pop("test", "+15550000001", "Ann Example")
             assert "DELIVERED" in tested
             assert mechanism_in(tested) == later
-            assert alice.wait_for_message().body == "Call from Ann Example, +15550000001 to test"
+            assert alice.wait_for_message().body == "Call from Ann Example, +1 555-000-0001 to test"
             popped = pbx.call(variables={"SCREEN_POP_WAIT": "20"})
             assert popped.variables["SCREEN_POP_STATUS"] == "DELIVERED"
-            assert alice.wait_for_message().body == "Call from Bob Example, +15551234567 to 123"
+            assert alice.wait_for_message().body == "Call from Bob Example, +1 555-123-4567 to 123"
         pbx.configure(password="wrong")
         assert "check [xmpp] jid and password" in pbx.screen_pop("check", status=1)
 

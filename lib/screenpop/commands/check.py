@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import stat
+from functools import partial
 
 from ..spool import records
 from ..spool.outbox import FOLDERS
@@ -14,8 +15,12 @@ from ._terminal import show
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
     from pathlib import Path
 
+    from ..phonebook.files import FileSource
+    from ..phonebook.index import Index
+    from ..settings import Settings
     from ..xmpp.options import XmppOptions
 
 
@@ -24,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check everything in the order in which a pop needs it. Returns the exit status: 0 if everything is all right."""
+    """Check everything in the order in which a pop needs it. Returns the exit status: 0 if calls can be shown, which
+    they can be without the phone book.
+    """
     from .. import config, libraries, settings
 
     spool = _spool.path()
@@ -40,12 +47,14 @@ def run(arguments: argparse.Namespace) -> int:
     _report(True, "configuration", f"{given.path}: from {given.xmpp.jid} to {' & '.join(given.pop.to)}")
     password_file = given.xmpp.password_file
     passed = [_permissions(file) for file in (given.path, password_file and password_file.path) if file]
-    passed += [_spool_folders(spool), _log(given.log.path), not broken and _session(given.xmpp)]
+    passed += [_spool_folders(spool), _log(given.log.path)]
+    _phone_book(given, spool)
+    passed.append(not broken and _session(given.xmpp))
     return 0 if all(passed) else 1
 
 
 def _report(passed: bool, step: str, detail: str) -> bool:
-    show(detail, label=f"{'ok' if passed else 'PROBLEM':9}{step:15}")
+    show(detail, label=f"{'ok' if passed else 'PROBLEM':9}{step:14} ")
     return passed
 
 
@@ -87,6 +96,37 @@ def _log(path: Path) -> bool:
     return _report(False, "log", f"{path} can't be written: only syslog is used; set [log] file, or chown {path}")
 
 
+def _phone_book(given: Settings, spool: str) -> None:
+    """Try each source."""
+    if given.sources:
+        from ..phonebook import files
+        from ..phonebook.index import Index
+        from ..phonebook.types import module
+
+        index = Index(spool, files.sources(given.sources), given.pop.country)
+        index.open()
+        for name, options in given.sources.items():
+            source = module(options.type).Source(name, options)
+            _try(name, source.check)
+            if isinstance(source, files.FileSource):
+                _try(name, partial(_indexed, index, source))
+    if given.pop.places:
+        _try("places", _places)
+
+
+def _try(name: str, check: Callable[[], str]) -> None:
+    from ..phonebook.source import SourceError
+
+    try:
+        _report(True, name, check())
+    except SourceError as error:
+        _report(False, name, str(error))
+    except OSError as error:
+        _report(False, name, f"{error.filename}: {error.strerror}")
+    except Exception as error:  # a bug in the source or its library
+        _report(False, name, f"{type(error).__name__}: {error}")
+
+
 def _session(options: XmppOptions) -> bool:
     """Sign in, with a resource of its own: a sender may be using the resource of the spool."""
     from ..xmpp.errors import SessionError
@@ -104,6 +144,27 @@ def _session(options: XmppOptions) -> bool:
     except SessionError as error:
         return _report(False, error.step, f"{error.what}; {error.advice}")
     return True
+
+
+def _indexed(index: Index, source: FileSource) -> str:
+    """What the index has of a source. Raises SourceError."""
+    from ..phonebook import files
+    from ..phonebook.source import SourceError
+
+    contents = index.contents.get(source.name)
+    if not contents:
+        raise SourceError("the index doesn't have it yet; the next call makes it, or: screen-pop index")
+    if contents.problem:
+        raise SourceError(contents.problem)
+    is_current = contents.state == files.state(source, index.country)
+    skipped = f", {contents.skipped:,} were skipped: {contents.reasons[0]}" if contents.skipped else ""
+    return f"the index has {contents.entries:,} entries{'' if is_current else ' of what it was before'}{skipped}"
+
+
+def _places() -> str:
+    from ..phonebook import numbers
+
+    return f"+1 202-555-0123 is in {numbers.place(numbers.parse('+12025550123', 'US'))}"
 
 
 def _owner_and_mode(state: os.stat_result) -> str:

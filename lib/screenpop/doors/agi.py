@@ -9,7 +9,7 @@ import _signal
 import posix
 import sys
 
-from ..call import EVENTS, Call
+from ..call import EVENTS, Call, stands_for_no_number
 from ..spool.outbox import Outbox, path_from_environment
 from ..text import clean
 from . import intake
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Asterisk substitutes ${CALLERID(num)} in the arguments of AGI() before it splits them: a caller who calls as
 # "1,eve@evil.test" would choose the recipients. With such a number all arguments are ignored.
 SPLITTING = ',"()\\'
+KEY = frozenset("0123456789+*#-._ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")  # of numbers that are looked up
 RESTRICTED_OR_UNAVAILABLE = 0x60  # callerid.h: AST_PRES_RESTRICTION
 
 
@@ -64,11 +65,12 @@ def call_from(env: Mapping[str, str], arguments: Sequence[bytes]) -> Call:
         presentation = int(env["agi_callingpres"])
     except (KeyError, ValueError):  # a name with an empty line in it ended the variables: show nothing
         presentation = RESTRICTED_OR_UNAVAILABLE
-    withheld = bool(presentation & RESTRICTED_OR_UNAVAILABLE)
+    caller = clean(number) or known("callerid")
+    withheld = bool(presentation & RESTRICTED_OR_UNAVAILABLE) or stands_for_no_number(caller)
     return Call(
         event=clean(event) or EVENTS[0],
-        number="" if withheld else clean(number) or known("callerid"),
-        name="" if withheld else known("calleridname"),
+        number="" if withheld else caller,
+        name="" if withheld else without_quoted_pairs(known("calleridname")),
         presentation=presentation,
         withheld=withheld,
         dnid=known("dnid"),
@@ -78,6 +80,11 @@ def call_from(env: Mapping[str, str], arguments: Sequence[bytes]) -> Call:
         uniqueid=known("uniqueid"),
         to=clean(to, limit=8192),
     )
+
+
+def without_quoted_pairs(name: str) -> str:
+    r"""chan_pjsip leaves them in a name (RFC 3261 section 25.1): `a\"b` is `a"b`, and `a\\b` is `a\b`."""
+    return "\\".join(part.replace('\\"', '"') for part in name.split("\\\\"))
 
 
 def seconds_to_wait(agi: AGI) -> tuple[float, str]:
@@ -93,6 +100,17 @@ def seconds_to_wait(agi: AGI) -> tuple[float, str]:
     if not 0 <= seconds <= intake.LONGEST_WAIT:
         return 0.0, f"SCREEN_POP_WAIT={text} is not 0 to {intake.LONGEST_WAIT:.0f} seconds: not waiting"
     return seconds, ""
+
+
+def name_in_database(agi: AGI, number: str) -> str:
+    """The name that Asterisk's own database has for a number, DB(cidname/NUMBER); empty where it has none."""
+    if not number or not KEY.issuperset(number):
+        return ""
+    try:
+        text = agi.get_variable(f"DB(cidname/{number})")
+    except Exception:  # whatever it is, the call must still be queued
+        return ""
+    return clean(text.encode("ascii", "surrogateescape"))
 
 
 def act_as_owner(outbox: str) -> None:
@@ -126,6 +144,7 @@ def main() -> None:
     outbox = Outbox(path_from_environment())
     act_as_owner(outbox.path)
     seconds, problem = seconds_to_wait(agi)
+    call.cidname = name_in_database(agi, call.number)
     status, more = intake.hand_over(outbox, call, seconds, hang_up.wait_readable)
     for text in filter(None, [*problems, problem, *more]):
         try_command(agi.verbose, f"screen_pop: {text}", 1)

@@ -1,42 +1,87 @@
-"""The text of a pop."""
+"""What is said: the text of a pop."""
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 
 from ..call import Call
 from ..text import clean
 
-DEFAULT = "{event} from {caller} to {extension}"
-PLACEHOLDER = re.compile(r"\{(\w*)\}")
-PLACEHOLDERS = ("event", "caller", "number", "name", "extension", "dnid", "time")
-# Asterisk's special extensions, which nobody dials (pbx.c)
+DEFAULT = "{event} from {caller} to {extension}\n{company}\n{place}\n{country}\n{url}"
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+LONGEST = 2000  # characters of a text
+LONGEST_FIELD = 500
+_LINK = re.compile(r"https?://[^\s/?#]\S*")
+# Extensions that nobody dialled: where the call started, ended, or went wrong (pbx.c)
 _SPECIAL = ("s", "h", "i", "t", "T", "o", "a", "e")
 _EVENT = {"ringing": "Call", "answered": "Answered call", "missed": "Missed call", "ended": "Ended call"}
 
 
-def text(call: Call, template: str, age: float | None = None) -> str:
-    """The text of a pop. `age`: seconds since the call if the text should say that it is late, else None.
+def text(
+    call: Call,
+    template: str,
+    age: float | None = None,
+    facts: Mapping[str, str] | None = None,
+    contact: Mapping[str, str] | None = None,
+) -> str:
+    """The text of a pop; `age`: seconds for which it has waited, if it should say so.
 
-    The template is filled in one pass, so a caller's name such as `{number}` is not replaced.
+    `facts`: what the number itself tells: `number` for reading, `country`, `place`. `contact`: the fields that the
+    phone book has of the caller, empty for a stranger; None without a phone book. Each line of the template is filled
+    in one pass: a caller whose name is `{number}` stays that. A line all of whose placeholders are empty is left out.
     """
-    number = "number withheld" if call.withheld else call.number or "unknown number"
+    if call.withheld:
+        facts = contact = None
+    values = _values(call, facts or {}, contact)
+    lines = [line for line in (_fill(line, values) for line in template.split("\n")) if line]
+    while len("\n".join(lines)) > LONGEST:
+        lines.pop()
+    if not lines or lines == [values["url"]]:  # clients don't show an empty message, and take a mere link for a file
+        return text(call, DEFAULT, age, facts, contact)
+    if age is not None:
+        lines[0] += f" ({_clock(time.time() - age)}, {ago(age)} ago)"
+    return "\n".join(lines)
+
+
+def _values(call: Call, facts: Mapping[str, str], contact: Mapping[str, str] | None) -> dict[str, str]:
+    """What each placeholder stands for: clean text in one line."""
+    known = contact or {}
+    number = "number withheld" if call.withheld else facts.get("number") or call.number or "unknown number"
     values = {
+        **facts,
+        **known,
         "event": _EVENT.get(call.event, "Call"),
-        "caller": f"{call.name}, {number}" if call.name else number,
         "number": number,
-        "name": call.name,
+        "name": known.get("name") or _as_said(clean(call.name), contact),
         "extension": ((call.dnid or call.extension) if call.extension in _SPECIAL else call.extension) or "?",
         "dnid": call.dnid,
         "time": _clock(call.time),
     }
-    body = clean(PLACEHOLDER.sub(lambda match: values[match[1]], template), limit=2000)
-    if not body:  # all values of the template are empty; clients don't show an empty message
-        return text(call, DEFAULT, age)
-    if age is not None:
-        body += f" ({_clock(time.time() - age)}, {ago(age)} ago)"
-    return body
+    values = {placeholder: clean(value, LONGEST_FIELD) for placeholder, value in values.items()}
+    values["caller"] = ", ".join(filter(None, (values["name"], values["number"])))
+    values["url"] = _link(known.get("url", ""))
+    return values
+
+
+def _link(url: str) -> str:
+    """One that is cut would lead elsewhere."""
+    return url if url == clean(url, LONGEST_FIELD) and _LINK.fullmatch(url) else ""
+
+
+def _as_said(name: str, contact: Mapping[str, str] | None) -> str:
+    """A name that the caller has chosen: it must look neither like one of the phone book, nor like a number."""
+    if contact is None and not any(character.isdigit() for character in name):
+        return name
+    return '"' + name.replace('"', "'") + '"' if name else ""
+
+
+def _fill(line: str, values: Mapping[str, str]) -> str:
+    names = [name.lower() for name in PLACEHOLDER.findall(line)]
+    if names and not any(values.get(name) for name in names):
+        return ""
+    return clean(PLACEHOLDER.sub(lambda found: values.get(found[1].lower(), ""), line), LONGEST)
 
 
 def _clock(seconds: float) -> str:
@@ -44,7 +89,7 @@ def _clock(seconds: float) -> str:
 
 
 def ago(seconds: float) -> str:
-    """A duration in its largest unit."""
+    """A time that has passed, in its largest unit."""
     units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
     unit, length = next((unit for unit in units if seconds >= unit[1]), units[-1])
     count = int(seconds // length)

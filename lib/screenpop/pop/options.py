@@ -1,10 +1,9 @@
-"""The section [pop]: recipients, text and times."""
+"""The section [pop]: who is told, what is said, and when."""
 
 from __future__ import annotations
 
-import re
-
-from ..config import Option, Required, Section, seconds
+from ..config import Option, Required, Section, seconds, yes_or_no
+from ..phonebook.countries import NAMES
 from ..xmpp import jid
 from . import message
 
@@ -14,16 +13,16 @@ def _recipients(text: str) -> tuple[str, ...]:
 
 
 def _template(text: str) -> str:
-    unknown = set(message.PLACEHOLDER.findall(text)) - set(message.PLACEHOLDERS)
-    if unknown:
-        known = " ".join(f"{{{name}}}" for name in message.PLACEHOLDERS)
-        raise ValueError(f"{{{min(unknown)}}} is unknown; there are {known}")
-    return text
+    r"""With lines in place of `\n`. Any placeholder is right, as a source of the phone book may have any field."""
+    lines = text.replace(r"\n", "\n").split("\n")
+    if any("{url}" in line.lower() and line.strip().lower() != "{url}" for line in lines):
+        raise ValueError(r"{url} needs a line of its own: put \n before it, and behind it if something follows")
+    return "\n".join(lines)
 
 
 def _country(text: str) -> str:
-    if not re.fullmatch("[A-Z]{2}", text):
-        raise ValueError(f"{text!r} should be two capital letters, such as US")
+    if text not in NAMES:
+        raise ValueError(f"{text!r} should be a country's two capital letters, such as US or GB")
     return text
 
 
@@ -31,7 +30,9 @@ class PopOptions(Section):
     to = Required(_recipients, "a recipient, such as alice@example.org")
     message = Option(_template, message.DEFAULT)
     country = Option(_country, "US")
+    places = Option(yes_or_no, False)
     late_after = Option(seconds, 30.0)
     give_up_after = Option(seconds, 86400.0)
     linger = Option(seconds, 300.0)
     remember = Option(seconds, 86400.0)
+    lookup_wait = Option(seconds, 1.0)

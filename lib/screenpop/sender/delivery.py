@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from ..call import Call
 from ..log import SPOOL, Log
 from ..pop import message as text
 from ..settings import Settings
@@ -18,6 +19,8 @@ from .backlog import Backlog
 from .replies import Replies
 from .results import SENT, Result, Results, later, never, of_error
 
+Facts = Callable[[Call], dict[str, str]]
+
 
 class Delivery:
     def __init__(self, queue: Queue, backlog: Backlog, log: Log, replies: Replies, results: Results) -> None:
@@ -26,12 +29,14 @@ class Delivery:
         self.in_flight: dict[str, Message] = {}  # sent and not confirmed, by stanza id
         self._errors: dict[str, Result] = {}  # of those in flight, by stanza id
 
-    def send(self, session: Session, names: list[str], settings: Settings) -> None:
-        """Raises SessionError; then the messages without a result stay as they are, and are sent again."""
+    def send(self, session: Session, names: list[str], settings: Settings, facts: Facts) -> None:
+        """`facts`: what the number of a call tells (`Book.facts`).
+
+        Raises SessionError; then the messages without a result stay as they are, and are sent again."""
         began, confirmed = time.monotonic(), False
         self._errors.clear()
         try:
-            for message, xml in self._stanzas(names, settings):  # the server handles one while the next is read
+            for message, xml in self._stanzas(names, settings, facts):  # the server handles one while the next is read
                 self.in_flight[message.id] = message
                 session.send(xml)
             if self.in_flight:
@@ -48,7 +53,7 @@ class Delivery:
                     self.results.settle(message, result, settings.pop.give_up_after)
             self.in_flight = {}
 
-    def _stanzas(self, names: list[str], settings: Settings) -> Iterator[tuple[Message, str]]:
+    def _stanzas(self, names: list[str], settings: Settings, facts: Facts) -> Iterator[tuple[Message, str]]:
         """The messages of these names that can be sent, each with its XML."""
         for message in self.load(names):
             try:
@@ -59,7 +64,7 @@ class Delivery:
             age = message.call.age()
             late = age if age > settings.pop.late_after else None
             try:
-                body = text.text(message.call, settings.pop.message, late)
+                body = text.text(message.call, settings.pop.message, late, facts(message.call), message.contact)
                 xml = stanza.chat(message.id, message.to, body, late, message.call.receipt)
             except Exception as error:  # a bug, which must not hold up other messages
                 self.results.settle(message, later(f"{type(error).__name__}: {error}"), settings.pop.give_up_after)

@@ -1,12 +1,19 @@
-"""Calls that doors have left in new/ become messages in queue/, one for each recipient."""
+"""Calls that doors have left in new/ become messages in queue/, one for each recipient.
+
+Before that the phone book is asked who is calling. A call whose answer takes time waits in new/ meanwhile, and delays
+no other.
+"""
 
 from __future__ import annotations
 
 import time
 from bisect import bisect
+from typing import Any
 
 from ..call import Call
 from ..log import SPOOL, Log
+from ..phonebook.book import Book
+from ..phonebook.lookup import Lookup
 from ..pop import routes
 from ..pop.options import PopOptions
 from ..spool import records, released
@@ -26,28 +33,35 @@ class Intake:
         self.queue, self.backlog, self.log, self.replies, self.results = queue, backlog, log, replies, results
         self.outbox = Outbox(queue.path)
         self.delayed: dict[str, float] = {}  # names that could not be taken in, and when to try again (monotonic)
+        self.asking: dict[str, tuple[Call, Any, Lookup]] = {}  # by name: the call, its record, the question
 
     def waiting(self) -> list[str]:
         """The names in new/, the oldest call first. Raises OSError."""
         names = self.queue.new_calls()
-        if self.delayed:
+        if self.delayed or self.asking:
             present = set(names)
             self.delayed = {name: due for name, due in self.delayed.items() if name in present}
+            self.asking = {name: asked for name, asked in self.asking.items() if name in present}
         return names
 
     def next_due(self) -> float | None:
-        """When the next call that could not be taken in is due, if there is one."""
-        return min(self.delayed.values(), default=None)
+        """When the next call is due that could not be taken in, or that waits no longer for the phone book."""
+        deadlines = (lookup.deadline for _, _, lookup in self.asking.values())
+        return min((*self.delayed.values(), *deadlines), default=None)
 
-    def take_in(self, pop: PopOptions) -> bool:
+    def take_in(self, pop: PopOptions, book: Book) -> bool:
         """Take some calls in: fresh ones first, then the oldest. Returns whether there were any. Raises OSError."""
         now = time.monotonic()
-        names = [name for name in self.waiting() if self.delayed.get(name, 0.0) <= now]
+        names = [name for name in self.waiting() if name not in self.asking and self.delayed.get(name, 0.0) <= now]
         fresh = bisect(names, f"{time.time() - pop.late_after:017.6f}")  # names begin with the time of the call
         chosen = [*names[fresh:], *names[:fresh]][:CALLS_AT_ONCE]
-        for name in chosen:
+        ready = [name for name, (_, _, lookup) in self.asking.items() if lookup.is_ready()]
+        for name in [*ready, *chosen]:
             try:
-                self._take_in(name, pop)
+                if name not in self.asking:
+                    self.asking[name] = self._ask(name, book)
+                if self.asking[name][2].is_ready():
+                    self._accept(name, pop, *self.asking.pop(name))
             except FileNotFoundError:  # somebody took it away
                 continue
             except InvalidFile as reason:
@@ -56,17 +70,26 @@ class Intake:
                 self._delay(name, str(error))
             except Exception as error:  # a bug, which must not hold up other calls
                 self._bug(name, f"{type(error).__name__}: {error}", pop.give_up_after)
-        return bool(chosen)
+        return bool(ready or chosen)
 
-    def _take_in(self, name: str, pop: PopOptions) -> None:
+    def _ask(self, name: str, book: Book) -> tuple[Call, Any, Lookup]:
         path = f"{self.queue.path}/new/{name}"
         record = records.read(path)
         call = records.call_from(record, path)
+        try:
+            lookup = book.ask(call)
+        except Exception as error:  # a bug, or a damaged library: the pop goes out with what the call has
+            self.log.write(f"phone book: {type(error).__name__}: {error}")
+            lookup = book.stranger(call)
+        return call, record, lookup
+
+    def _accept(self, name: str, pop: PopOptions, call: Call, record: Any, lookup: Lookup) -> None:
+        contact = lookup.contact()
         told, failed_before = released.outcomes(record)
         recipients, wrong = routes.recipients(call, pop.to)
         reasons = {**wrong, **failed_before}
-        waiting = [Message(call, to) for to in recipients if to not in told and to not in reasons]
-        failed = [Message(call, to, reason) for to, reason in reasons.items()]
+        waiting = [Message(call, to, "", contact) for to in recipients if to not in told and to not in reasons]
+        failed = [Message(call, to, reason, contact) for to, reason in reasons.items()]
         self.replies.expect(self.outbox.reply_fifo(call.id), call, [*waiting, *failed])
         self.queue.accept(name, waiting, failed)
         for message in waiting:
@@ -87,6 +110,7 @@ class Intake:
             self._delay(name, reason, backoff.message_pause(call.age()))
 
     def _delay(self, name: str, reason: str, pause: float = backoff.FIRST) -> None:
+        self.asking.pop(name, None)
         self.delayed[name] = time.monotonic() + pause
         self.log.problem(SPOOL, reason, waiting=len(self.delayed))
 

@@ -6,19 +6,23 @@ last call, and for as long as anything waits. What must not be forgotten is in t
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import select
 import signal
+import threading
 import time
 from pathlib import Path
 
 from .. import log, settings
 from ..call import uptime
 from ..config import ConfigError
+from ..phonebook.book import Book
 from ..pop.options import PopOptions
 from ..spool import released, state, trigger
 from ..spool.options import SpoolOptions
+from ..spool.outbox import Outbox, path_from_environment
 from ..spool.queue import Queue
 from ..spool.trigger import Trigger
 from ..xmpp.errors import SessionError
@@ -43,6 +47,8 @@ class Sender:
     def __init__(self, queue: Queue, wake: Trigger, conf: Path) -> None:
         self.queue, self.trigger, self.conf = queue, wake, conf
         self.settings: settings.Settings | None = None
+        self.index_folder = _index_folder(queue.path)
+        self.book = Book({}, self.index_folder, PopOptions.country, PopOptions.places, PopOptions.lookup_wait)
         self.log = log.Log(log.default_file())
         self.replies = Replies()
         self.backlog = Backlog()
@@ -56,6 +62,7 @@ class Sender:
         self.tried = 0.0  # what waited at this time has been tried (by the uptime)
         self.reported: dict[str, object] = {}
         self.queue_is_read = False  # what the sender before has left in it
+        self.index_wanted = False  # by `screen-pop index`
         self.leaving = False
 
     def run(self) -> None:
@@ -142,6 +149,8 @@ class Sender:
             self.flush_began = now
         if trigger.CALL in rung:
             self.connection.pause.new_call()
+        if trigger.INDEX in rung:
+            self.index_wanted = True
 
     def _work(self) -> bool:
         """Take calls in and send a window of messages. Returns whether there was anything to do."""
@@ -150,13 +159,15 @@ class Sender:
         current = self._current_settings()
         if current is None or not self.queue_is_read:
             return False
+        self._tend_index()
         worked, spool_is_well = False, True
         try:
-            worked = self.intake.take_in(current.pop)
+            worked = self.intake.take_in(current.pop, self.book)
         except OSError as error:  # out of file descriptors
             spool_is_well = False
             self.intake.delayed.clear()  # else their time would have come at once, again and again
             self.log.problem(log.SPOOL, str(error))
+        self._read_book()
         self._keep_alive()  # a session that has died meanwhile gets no message
         late_before = time.time() - current.pop.late_after
         due = self.backlog.next(time.monotonic(), late_before, self.delivery.window.size)
@@ -173,6 +184,16 @@ class Sender:
             self._report()
         return worked
 
+    def _tend_index(self) -> None:
+        if self.index_folder != self.queue.path:  # the other sender makes it
+            return
+        try:
+            for problem in self.book.tend_index(self.index_wanted):
+                self.log.write(problem)
+        except OSError as error:
+            self.log.write(f"phone book: the index can't be made: {error.strerror}")
+        self.index_wanted = False
+
     def _current_settings(self) -> settings.Settings | None:
         """Read the configuration, at first and when it has changed; then the session begins anew."""
         if self.settings and not self.settings.is_stale():
@@ -185,10 +206,16 @@ class Sender:
             self._nothing_can_be_sent(str(error))
             return None
         self.log.file = self.settings.log.path
+        self.book.close()
+        pop = self.settings.pop
+        self.book = Book(self.settings.sources, self.index_folder, pop.country, pop.places, pop.lookup_wait)
         self.connection.pause.end()
         return self.settings
 
     def _send(self, names: list[str], current: settings.Settings) -> None:
+        if not self.connection.session:  # while the sign-in waits for the server
+            with contextlib.suppress(RuntimeError):  # the system has no more threads: it is done later
+                threading.Thread(target=self.book.prepare, daemon=True).start()
         try:
             session = self.connection.open(
                 current.xmpp,
@@ -197,7 +224,7 @@ class Sender:
                 lambda *error: self.delivery.on_error(current, *error),
                 self.replies.receipt,
             )
-            self.delivery.send(session, names, current)
+            self.delivery.send(session, names, current, self.book.facts)
             self.connection.pause.end()
             self.log.problems_are_over(log.SESSION)
         except SessionError as error:
@@ -243,13 +270,19 @@ class Sender:
         if leave_at > now:  # else something waits
             until = min(until, leave_at)
         self._report()
-        watched = [side for side in (self.trigger, self.connection.session) if side]
+        watched = [side for side in (self.trigger, self.connection.session, self.book.names and self.book) if side]
         ready = select.select(watched, [], [], max(0.0, until - now))[0]
+        if self.book in ready:
+            self._read_book()
         if self.connection.session in ready:
             try:
                 self.connection.process()
             except SessionError as error:
                 self._session_ended(error)
+
+    def _read_book(self) -> None:
+        for problem in self.book.read():
+            self.log.write(problem)
 
     def _next_work(self) -> float:
         """When a message or a call is due that could not be sent or taken in before."""
@@ -298,3 +331,9 @@ class Sender:
         if report != self.reported:
             state.write(self.queue.path, report)
             self.reported = report
+
+
+def _index_folder(spool: str) -> str:
+    """The spool, or for the spare one that which it stands in for: an index in memory could take all of that."""
+    usual = path_from_environment()
+    return usual if spool == Outbox(usual).spare_path else spool

@@ -27,10 +27,14 @@ class InvalidFile(ValueError):
 
 
 class Message:
-    """One call for one recipient. `id` is the stanza's id: the same for each attempt, so a repeat can be recognised."""
+    """One call for one recipient.
 
-    def __init__(self, call: Call, to: str, reason: str = "") -> None:
-        self.call, self.to, self.reason = call, to, reason
+    `contact`: the fields that the phone book has of the caller; None without a phone book.
+    `id` is the stanza's id: the same for each attempt, so a repeat can be recognised.
+    """
+
+    def __init__(self, call: Call, to: str, reason: str = "", contact: dict[str, str] | None = None) -> None:
+        self.call, self.to, self.reason, self.contact = call, to, reason, contact
         import hashlib  # here: `screen-pop status` starts faster without it
 
         recipient = hashlib.sha256(to.encode("utf-8", "replace")).hexdigest()[:8]
@@ -38,7 +42,7 @@ class Message:
         self.name = f"{call.id}~{recipient}.json"
 
     def json(self) -> bytes:
-        record = {"call": self.call.record(), "to": self.to, "reason": self.reason}
+        record = {"call": self.call.record(), "to": self.to, "reason": self.reason, "contact": self.contact}
         return json.dumps(record, ensure_ascii=False).encode("utf-8", "ignore")
 
 
@@ -103,10 +107,20 @@ def read_message(path: str) -> Message:
         call = Call.from_record(record.get("call"))
     except ValueError as error:
         raise InvalidFile(f"not a message: {error}") from error
-    message = Message(call, clean(record["to"], limit=8192), clean(record["reason"], limit=1000))
+    contact = _fields(record.get("contact"))
+    message = Message(call, clean(record["to"], limit=8192), clean(record["reason"], limit=1000), contact)
     if os.path.basename(path) != message.name:
         raise InvalidFile(f"not a message: its name should be {clean(message.name)}")
     return message
+
+
+def _fields(record: object) -> dict[str, str] | None:
+    """Raises InvalidFile."""
+    if record is None:
+        return None
+    if not isinstance(record, dict) or not all(isinstance(value, str) for value in record.values()):
+        raise InvalidFile("not a message: what is known of the caller is not text")
+    return {clean(name): clean(value, limit=1000) for name, value in record.items()}
 
 
 def read(path: str) -> Any:

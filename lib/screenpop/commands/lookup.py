@@ -1,0 +1,97 @@
+"""Look a number up in the phone book: what each source says, how long it takes, and the text that would be sent."""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+
+from . import _spool
+from ._terminal import show
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from ..phonebook.lookup import Lookup
+    from ..phonebook.source import Number
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("number", metavar="NUMBER", help="the caller's number")
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="the name in the caller ID")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Asks the sources as the sender does, and waits for as long. Returns the exit status: 0 when a name is known."""
+    from .. import config, settings
+    from ..call import Call, stands_for_no_number
+    from ..phonebook import numbers
+    from ..phonebook.book import Book
+    from ..pop import message
+    from ..text import clean
+
+    spool = _spool.path()
+    try:
+        given = settings.load(settings.path_from_environment())
+    except config.ConfigError as error:
+        for complaint in error.complaints:
+            show(complaint, label="PROBLEM  ")
+        return 1
+    number, name = clean(arguments.number), clean(arguments.name)
+    withheld = stands_for_no_number(number)
+    call = Call(number="" if withheld else number, name="" if withheld else name, withheld=withheld, extension="201")
+    pop = given.pop
+    book = Book(given.sources, spool, pop.country, pop.places, pop.lookup_wait)
+    lookup = book.ask(call)
+    while not lookup.is_complete():
+        select.select([book], [], [], max(0.0, lookup.seconds_left()))
+        book.read()
+    book.close()
+    parsed, facts, contact = numbers.parse(call.number, pop.country), book.facts(call), lookup.contact()
+    text = message.text(call, pop.message, None, facts, contact)
+    if arguments.json:
+        json.dump(_as_json(parsed, facts, lookup, contact, text), sys.stdout, indent=2)
+        print()
+    else:
+        if book.number_problem:
+            show(book.number_problem, label="PROBLEM  ")
+        _print(parsed, lookup, text)
+    return 0 if contact and contact.get("name") else 1
+
+
+def _print(number: Number, lookup: Lookup, text: str) -> None:
+    as_written = "no telephone number: looked up as it is written" if number.written else "withheld: not looked up"
+    show(number.e164 or as_written, label=f"{'number':15}")
+    for name in lookup.asked if number.written else []:
+        took = "from the cache" if name in lookup.cached else f"{lookup.seconds.get(name, 0.0) * 1000:.1f} ms"
+        if name in lookup.answers:
+            said = ", ".join(f"{field} = {value}" for field, value in lookup.answers[name].items()) or "unknown"
+        else:
+            said = lookup.problems.get(name, "no answer in time")
+        show(f"{said} ({took})", label=f"{name:15}")
+    for line in text.split("\n"):
+        show(line, label=f"{'message':15}")
+
+
+def _as_json(
+    number: Number, facts: dict[str, str], lookup: Lookup, contact: dict[str, str] | None, text: str
+) -> dict[str, Any]:
+    return {
+        "number": number._asdict(),
+        "facts": facts,
+        "sources": [
+            {
+                "name": name,
+                "answer": lookup.answers.get(name),
+                "problem": lookup.problems.get(name),
+                "seconds": lookup.seconds.get(name),
+                "cached": name in lookup.cached,
+            }
+            for name in lookup.asked
+        ],
+        "contact": contact,
+        "text": text,
+    }
