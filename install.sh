@@ -17,12 +17,15 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 usage() {
     cat <<'USAGE'
 ./install.sh [--jid JID --password-file FILE --to JID[&JID]...] [--server HOST:PORT] [--ca-file FILE]
-             [--dry-run] [--wheels DIR] [--prefix DIR]      install or upgrade
+             [--with NAME[,NAME]...] [--dry-run] [--wheels DIR] [--prefix DIR]      install or upgrade
 ./install.sh --uninstall       remove screen_pop; keep its configuration, spool and log
 ./install.sh --purge           remove these, too
-./install.sh --download DIR    download the Python packages for --wheels DIR on a box without a network
+./install.sh --download DIR [--with NAME[,NAME]...]
+                               download the Python packages for --wheels DIR on a box without a network
 ./install.sh --demo [NUMBER]   demonstrate screen_pop; install nothing
+
 USAGE
+    echo "--with adds libraries for the phone book: $(commas "$(addable)"). Upgrades keep them; --with none removes them."
 }
 
 fail() {
@@ -64,6 +67,41 @@ pip_install() {
     "$environment/bin/python" -m pip install -qq --disable-pip-version-check --no-input "$@" </dev/null
 }
 
+# --- the libraries that --with adds ---
+
+# Prints the names that --with knows: those of the files in requirements/. A release has none.
+addable() {
+    find "$here/requirements" -name '*.txt' -exec basename -s .txt {} + 2>/dev/null | sort | xargs
+}
+
+commas() {
+    echo "$1" | tr ' ' ,
+}
+
+# choose NAMES: sets `chosen` to the names whose libraries are to be installed: NAMES and those of --with. `none` drops the
+# names before it.
+choose() {
+    chosen=''
+    set -f # a name may be *
+    for name in $1 $with; do
+        case " $(addable) none " in
+        *" $name "*) ;;
+        *) fail "there are no libraries for '$name'; --with can add those for $(commas "$(addable)")" ;;
+        esac
+        if [ "$name" = none ]; then chosen=''; else chosen="$chosen $name"; fi
+    done
+    set +f
+    chosen=$(echo "$chosen" | tr ' ' '\n' | sort -u | xargs)
+}
+
+# Prints the requirements of screen_pop and those that were chosen.
+requirements() {
+    cat "$here/requirements.txt"
+    for name in $chosen; do
+        cat "$here/requirements/$name.txt"
+    done
+}
+
 # --- the demo ---
 
 demo() {
@@ -83,14 +121,23 @@ demo() {
 
 download() {
     find_python
+    choose ''
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
     make_environment "$work/venv"
     mkdir -p "$1"
-    "$work/venv/bin/python" -m pip download -qq --disable-pip-version-check --no-deps --only-binary :all: \
-        --dest "$1" --requirement "$here/requirements.txt" </dev/null ||
-        fail "the Python packages can't be downloaded: is there a network?"
-    echo "On the box, run: ./install.sh --wheels $1"
+    # The box may have another version of Python, for which a condition (after a ;) chooses another version of a package.
+    # So the conditions are removed. Each package that had one gets a file of its own, because pip accepts only one version.
+    requirements | awk -v folder="$work" '
+        /^#/ || /^$/ { next }
+        /^[^ ]/      { file = folder "/" (/;/ ? ++count : 0) ".txt"; sub(/;[^\\-]*/, "") }
+                     { print >file }'
+    for file in "$work"/*.txt; do
+        "$work/venv/bin/python" -m pip download -qq --disable-pip-version-check --no-deps --only-binary :all: \
+            --ignore-requires-python --dest "$1" --requirement "$file" </dev/null ||
+            fail "the Python packages can't be downloaded: is there a network?"
+    done
+    echo "On the box, run: ./install.sh --wheels $1${chosen:+ --with $(commas "$chosen")}"
 }
 
 # --- Asterisk ---
@@ -142,6 +189,7 @@ print_findings() {
     if [ -n "$settings" ]; then echo "Asterisk is running."; else echo "Asterisk isn't running."; fi
     printf '%-15s%s\n' 'AGI scripts' "$agi_dir" 'configuration' "$conf" 'spool' "$spool" 'log' "$log_dir" \
         'user' "$user" 'installed in' "$root/lib/screen_pop" 'Python' "$("$python" --version 2>&1)"
+    [ -z "$with$chosen" ] || printf '%-15s%s\n' 'libraries for' "$(commas "${chosen:-none}")"
 }
 
 check_box() {
@@ -207,9 +255,10 @@ identify() {
     hash=$( (
         cd "$here"
         "$python" -c 'import sys; print(sys.version)'
-        echo "$prefix $agi_dir $conf_dir $spool_dir $log_dir"
+        echo "$prefix $agi_dir $conf_dir $spool_dir $log_dir $chosen"
         find lib/screenpop -name '*.py' | LC_ALL=C sort | xargs cat
-        cat screen_pop.py requirements.txt install.sh
+        cat screen_pop.py install.sh
+        requirements
     ) | sha256sum | cut -c 1-10)
     release=$version-$hash
 }
@@ -231,12 +280,15 @@ build() {
     uninterrupted "$python" -m venv "$stage/venv" || fail "the virtual environment can't be made in $stage"
     if [ -n "$wheels" ]; then
         set -- --no-index --find-links "$wheels"
+        why="$wheels lacks Python packages, or they were changed. To download them: ./install.sh --download DIR"
+        why="$why${chosen:+ --with $(commas "$chosen")}"
     else
         set --
+        why="the Python packages can't be downloaded: is there a network? --wheels needs none"
     fi
+    requirements >"$stage/tmp/requirements.txt"
     uninterrupted pip_install "$stage/venv" "$@" --require-hashes --no-deps --only-binary :all: --no-compile \
-        --requirement "$here/requirements.txt" ||
-        fail "the Python packages can't be downloaded: is there a network? --wheels needs none. Nothing was changed"
+        --requirement "$stage/tmp/requirements.txt" || fail "$why. Nothing was changed"
     site=$(uninterrupted "$stage/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     cp -R "$here/lib/screenpop" "$site/"
     uninterrupted "$stage/venv/bin/python" -m pip uninstall -qq -y --disable-pip-version-check setuptools pip </dev/null 2>/dev/null || :
@@ -265,6 +317,7 @@ LAUNCHER
     chmod 755 "$stage/screen_pop.py" "$stage/screen-pop"
     cp "$here/install.sh" "$stage/"
     printf '%s\n' "$prefix/bin/screen-pop" "$agi_dir/screen_pop.py" >"$stage/links"
+    echo "$chosen" >"$stage/with"
 }
 
 # ask QUESTION: prints the answer that is typed on the terminal.
@@ -315,9 +368,36 @@ except config.ConfigError as error:
     sys.exit("\n".join(error.complaints))' "$2" 2>&1
 }
 
-# is_complete RELEASE: whether all libraries can be imported there.
+# suggest_libraries CONFIGURATION: names the option that adds what it uses and what is not installed.
+suggest_libraries() {
+    missing=''
+    for name in $("$prefix/lib/screen_pop/current/venv/bin/python3" -I -c '
+import sys
+from pathlib import Path
+from screenpop import settings
+found = settings.load(Path(sys.argv[1]))
+print(*sorted({source.type for source in found.sources.values()}), *["places"] * found.pop.places)' "$1"); do
+        case " $chosen " in
+        *" $name "*) continue ;;
+        esac
+        [ ! -e "$here/requirements/$name.txt" ] || missing="$missing $name"
+    done
+    missing=$(commas "${missing# }")
+    [ -z "$missing" ] || echo "$1 uses libraries that are not installed; to add them: ./install.sh --with $missing"
+}
+
+# is_complete RELEASE: whether its own libraries can be imported, and all modules that --with has added are there.
 is_complete() {
-    "$1/venv/bin/python3" -I -c 'import sys; from screenpop import libraries; sys.exit(bool(libraries.problems()))' 2>/dev/null
+    "$1/venv/bin/python3" -I -c '
+import sys
+from importlib.metadata import distributions
+from screenpop import libraries
+for found in distributions():  # found.files leaves out what is missing
+    names = [line.split(",")[0] for line in (found.read_text("RECORD") or "").splitlines()]
+    modules = [name for name in names if name.endswith(".py") and not name.startswith("..")]
+    if not all(found.locate_file(name).exists() for name in modules):
+        sys.exit(1)
+sys.exit(bool(libraries.problems()))' 2>/dev/null
 }
 
 # place SOURCE TARGET MODE: makes a new file that root and Asterisk can read.
@@ -422,6 +502,7 @@ install() {
             [ -n "$value" ] || fail "--jid, --password-file and --to must be used together; one of them is missing"
         done
     fi
+    choose "$(cat "$root/lib/screen_pop/current/with" 2>/dev/null || :)"
     find_python
     find_asterisk
     check_box
@@ -489,6 +570,7 @@ remove_old_releases() {
 test_installation() {
     echo
     if wrong=$(complaints "$prefix/lib/screen_pop/current/venv" "$conf"); then
+        suggest_libraries "$conf"
         "$prefix/bin/screen-pop" check ||
             fail "installed, but calls can't be shown yet: solve the problems above, then run: screen-pop check"
         echo
@@ -542,12 +624,12 @@ uninstall() {
 
 # --- the command line ---
 
-folders='' jid='' password_file='' to='' server='' ca_file='' wheels='' dry_run='' prefix=/usr/local action=install argument=''
+folders='' jid='' password_file='' to='' server='' ca_file='' wheels='' with='' dry_run='' prefix=/usr/local action=install argument=''
 DESTDIR=${DESTDIR-}
 
 while [ $# -gt 0 ]; do
     case $1 in
-    --jid | --password-file | --to | --server | --ca-file | --wheels | --prefix | --download)
+    --jid | --password-file | --to | --server | --ca-file | --wheels | --with | --prefix | --download)
         [ $# -gt 1 ] || fail "$1 needs a value"
         case $2 in
         *'
@@ -562,6 +644,7 @@ while [ $# -gt 0 ]; do
     --server) server=$2 && shift ;;
     --ca-file) ca_file=$2 && shift ;;
     --wheels) wheels=$2 && shift ;;
+    --with) with="$with $(printf %s "$2" | tr , ' ')" && shift ;;
     --prefix) prefix=$2 && shift ;;
     --download) action=download argument=$2 && shift ;;
     --dry-run) dry_run=yes ;;

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from real import BARE, NUMBER, QUIET, SCREEN_POP, STRAIGHT, Calls, Held, real_calls
+from real import BARE, QUIET, SCREEN_POP, STRAIGHT, Calls, Held, numbers_in, real_calls
 
 WARM_UP = 3  # calls of each kind
 LONGEST_HOLD, LATEST_POP = 2.5, 300.0  # targets: multiple of the bare script's hold; ms after the last AGI() ended
@@ -38,8 +38,8 @@ def burst(calls: Calls, script: str, count: int) -> Burst:
 
     def arrived() -> list[tuple[str, int]]:
         """The numbers of this burst whose messages have arrived, each with the time."""
-        found = ((NUMBER.search(message.body), message.at) for message in alice.messages[earlier:])
-        return [(number[0], at) for number, at in found if number and number[0] in numbers]
+        found = alice.messages[earlier:]
+        return [(number, one.at) for one in found for number in numbers_in(one.body) if number in numbers]
 
     if script != BARE:
         with contextlib.suppress(TimeoutError):

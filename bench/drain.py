@@ -23,7 +23,7 @@ from pathlib import Path
 from parts.pbx import Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
-from real import NUMBER, QUIET, real_prosody
+from real import QUIET, numbers_in, real_prosody
 from screenpop.call import Call
 from screenpop.spool import trigger
 from screenpop.spool.replies import Replies
@@ -66,7 +66,7 @@ def drain(prosody: Prosody, folder: Path, count: int) -> Drain:
         assert memory
         pbx.kill_sender()
         os.waitpid(sender, 0)
-        times = Counter(NUMBER.findall(" ".join(message.body for message in alice.messages)))
+        times = Counter(numbers_in(" ".join(message.body for message in alice.messages)))
         return Drain(
             rate=count / (ended - began),
             delivered=len(times),

@@ -35,7 +35,7 @@ exten => 123,1,Set(BEFORE=${STRFTIME(,,%s%6q)})
 """
 PATIENCE = 60  # seconds for all calls of a burst
 QUIET = 5.0  # seconds without a message after which the missing ones count as lost
-NUMBER = re.compile(r"\+1555\d{7}")  # identifies a pop
+NUMBER = re.compile(r"\+1 ?555-?(\d{3})-?(\d{4})")  # identifies a pop; for reading, or as it came
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Calls:
         return [Held(number, int(before), int(after)) for number, before, after in map(str.split, lines)]
 
     def message_about(self, call: Held) -> Received:
-        while call.number not in (message := self.alice.wait_for_message()).body:
+        while call.number not in numbers_in((message := self.alice.wait_for_message()).body):
             pass
         return message
 
@@ -82,6 +82,11 @@ class Calls:
                 wait_until_empty(box.path(f"{OUTBOX}/{folder}"))
             box.run(["sh", "-c", f"kill -KILL {pid}"])
             box.run(["flock", f"{OUTBOX}/lock", "true"])  # free when it has ended
+
+
+def numbers_in(text: str) -> list[str]:
+    """The callers' numbers in the text of pops, as the calls have them."""
+    return [f"+1555{exchange}{line}" for exchange, line in NUMBER.findall(text)]
 
 
 def wait_until_empty(folder: Path) -> None:

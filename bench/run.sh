@@ -1,20 +1,20 @@
 #!/bin/sh
-# bench/run.sh [hold|burst|drain|commands] [CALLS [ROUNDS]]: runs one measurement, or all. Their files describe them.
-# hold and burst need root.
+# bench/run.sh [hold|burst|drain|commands|phonebook] [CALLS [ROUNDS]]: runs one measurement, or all. Their files describe
+# them. hold, burst and a part of phonebook need root.
 set -eu
 
 cd "$(dirname "$0")/.."
 PATH=/usr/bin:$PATH # as tests/run.sh
-which="hold burst drain commands"
+which="hold burst drain commands phonebook"
 case ${1-} in
-hold | burst | drain | commands)
+hold | burst | drain | commands | phonebook)
     which=$1
     shift
     ;;
 [0-9]*) which=hold ;;
 esac
 tests/packages.sh
-venv=$(tests/venv.sh requirements.txt tests/requirements.txt)
+venv=$(tests/venv.sh requirements.txt requirements/*.txt tests/requirements.txt)
 SCREEN_POP_CACHE=$(dirname "$venv")
 export SCREEN_POP_CACHE
 

@@ -12,6 +12,7 @@ import pytest
 from parts.asterisk import Asterisk
 from parts.box import Box, BoxUnavailable
 from parts.certificates import Certificate
+from parts.numbers import as_shown
 from parts.pbx import CHECKOUT, in_real_asterisk
 from parts.prosody import Prosody
 from parts.recipient import Received, Recipient
@@ -79,10 +80,10 @@ def test_a_call_pops_and_the_dialplan_goes_on(running: Running) -> None:
     about = running.call()
     running.asterisk.wait_for(f"{about} SUCCESS QUEUED")
     message = running.next_message()
-    assert message.body == "Call from Bob Example, +15551234567 to 123"
+    assert message.body == "Call from Bob Example, +1 555-123-4567 to 123"
     # the same on a dead channel
     running.asterisk.wait_for(f"{about} ended QUEUED")
-    assert running.next_message().body == "Ended call from Bob Example, +15551234567 to 123"
+    assert running.next_message().body == "Ended call from Bob Example, +1 555-123-4567 to 123"
 
 
 def test_waiting_for_the_confirmation(running: Running) -> None:
@@ -99,7 +100,7 @@ def test_twenty_calls_use_one_sign_in(running: Running) -> None:
         running.asterisk.wait_for(f"{about} SUCCESS QUEUED")
     said = [running.next_message().body for _ in range(40)]
     for number in range(20):
-        assert f"Call from Bob Example, +1555000{number:04} to 123" in said
+        assert f"Call from Bob Example, +1 555-000-{number:04} to 123" in said
     assert running.prosody.sign_ins("pbx") - before <= 1
 
 
@@ -123,13 +124,13 @@ def test_a_number_that_may_not_be_shown(running: Running, presentation: str) -> 
 )
 def test_names(running: Running, name: str | bytes, shown: str) -> None:
     running.call("channel", name=name)
-    assert running.next_message().body == f"Call from {shown}+15551234567 to channel"
+    assert running.next_message().body == f"Call from {shown}+1 555-123-4567 to channel"
     running.next_message()
 
 
 def test_the_sample_dialplan(running: Running) -> None:
     running.call("123", "incoming")
-    assert running.next_message().body == "Call from Bob Example, +15551234567 to 123"
+    assert running.next_message().body == "Call from Bob Example, +1 555-123-4567 to 123"
 
 
 def test_the_outbox_is_asterisks_alone(running: Running) -> None:
@@ -164,7 +165,7 @@ def test_two_hundred_calls_at_once_use_one_sign_in(running: Running) -> None:
     said = [running.next_message().body for _ in numbers]
     running.alice.sync()
     assert len({message.id for message in running.alice.messages}) == len(running.alice.messages)
-    assert sorted(text.split("from ")[1].split(" to ")[0] for text in said) == numbers
+    assert sorted(text.split("from ")[1].split(" to ")[0] for text in said) == [*map(as_shown, numbers)]
     assert running.prosody.sign_ins("pbx") - before == 1
     assert len(box.processes("screenpop.sender")) == 1
 
@@ -174,7 +175,7 @@ def test_an_outbox_that_belongs_to_somebody_else(running: Running) -> None:
     box.run(["chown", "--recursive", "root:root", OUTBOX])
     try:
         running.call(context="burst")
-        assert running.next_message().body == "Call from Bob Example, +15551234567 to 123"
+        assert running.next_message().body == "Call from Bob Example, +1 555-123-4567 to 123"
         running.asterisk.wait_for("the spool can't be written .*Permission denied.*: the call waits in memory")
     finally:
         box.run(["chown", "--recursive", "asterisk:asterisk", OUTBOX])
@@ -197,5 +198,5 @@ def test_twenty_calls_while_the_server_is_down_arrive_by_themselves(
             messages = [alice.wait_for_message(timeout=60) for _ in numbers]
             alice.sync()
             assert len(alice.messages) == 20
-    assert sorted(message.body.split("from ")[1].split(" to ")[0] for message in messages) == numbers
+    assert sorted(message.body.split("from ")[1].split(" to ")[0] for message in messages) == [*map(as_shown, numbers)]
     assert all(" ago)" in message.body and 'xmlns="urn:xmpp:delay"' in message.xml for message in messages)

@@ -46,7 +46,7 @@ from screenpop.spool.outbox import Outbox
 SUITES = ["sid", "bullseye"]
 SAMPLE = (CHECKOUT / "extensions.conf.sample").read_text()
 TEST_POP = r"Call from .*\S to test"
-POP = "Call from Bob Example, +15551234567 to 123"
+POP = "Call from Bob Example, +1 555-123-4567 to 123"
 NOTHING_TO_DO = "(?i)nothing to do"
 
 
@@ -205,28 +205,44 @@ def test_a_running_asterisk_need_not_be_stopped(administrator: Administrator) ->
 
 @pytest.fixture(scope="session")
 def downloaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """By this machine, which has a network."""
+    """By this machine, which has a network, and which may have another version of Python than the boxes."""
     folder = tmp_path_factory.mktemp("download") / "wheels"
     done = subprocess.run(
-        [CHECKOUT / "install.sh", "--download", folder],
+        [CHECKOUT / "install.sh", "--download", folder, "--with", "ldap,http,vcard"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     assert done.returncode == 0, done.stdout
-    assert str(folder) in done.stdout
+    assert f"./install.sh --wheels {folder} --with http,ldap,vcard\n" in done.stdout
     return folder
+
+
+def provide(administrator: Administrator, downloaded: Path) -> None:
+    shutil.rmtree(administrator.box.path(WHEELS))
+    shutil.copytree(downloaded, administrator.box.path(WHEELS))
+
+
+def added(administrator: Administrator) -> set[str]:
+    """Those of the libraries that Asterisk's user can import."""
+    code = "import sys\ntry:\n    __import__(sys.argv[1])\nexcept ModuleNotFoundError:\n    sys.exit(9)"
+    found = {
+        library: administrator.box.run([PYTHON, "-I", "-c", code, library], user="asterisk", check=False).returncode
+        for library in ("ldap3", "urllib3", "vobject")
+    }
+    assert set(found.values()) <= {0, 9}
+    return {library for library, status in found.items() if status == 0}
 
 
 def test_offline_with_what_another_machine_has_downloaded(administrator: Administrator, downloaded: Path) -> None:
     box = administrator.box
-    shutil.rmtree(box.path(WHEELS))
-    shutil.copytree(downloaded, box.path(WHEELS))
+    provide(administrator, downloaded)
     # lo is down in there as well, and so the check after it can't reach the server
-    said = administrator.install(status=1, within=["unshare", "--net"])
+    said = administrator.install("--with", "vcard,http,ldap", status=1, within=["unshare", "--net"])
     assert administrator.installed_version()
     assert "installed" in said.err
+    assert added(administrator) == {"ldap3", "urllib3", "vobject"}
     with administrator.alice() as alice:
         assert re.search(NOTHING_TO_DO, administrator.install().out)
         box.run([COMMAND, "test", "+15551234567"])
@@ -257,7 +273,7 @@ def test_a_configuration_that_is_there_already_is_used_and_kept(administrator: A
     before = files(administrator.box)
     with administrator.alice() as alice:
         administrator.run(*administrator.offline)
-        assert alice.wait_for_message().body == "Ring +15551234567"
+        assert alice.wait_for_message().body == "Ring +1 555-123-4567"
     after = files(administrator.box)
     assert [after[path] for path in (CONF, PASSWORD, CA)] == [before[path] for path in (CONF, PASSWORD, CA)]
 
@@ -530,6 +546,92 @@ def test_an_upgrade_to_a_version_that_complains_about_the_configuration_is_refus
     assert CONF in said.err and "no option 'server'" in said.err
 
 
+# --- the libraries of the phone book ---
+
+
+@pytest.fixture
+def provided(prosody: Prosody, downloaded: Path) -> Iterator[Administrator]:
+    with made("sid") as box:
+        administrator = Administrator(box, prosody)
+        provide(administrator, downloaded)
+        with administrator.alice():
+            yield administrator
+
+
+def change_requirements(administrator: Administrator, name: str) -> None:
+    with administrator.box.path(f"{HERE}/requirements/{name}.txt").open("a") as file:
+        file.write("# changed\n")
+
+
+def test_what_was_added_stays_until_none_removes_it(provided: Administrator) -> None:
+    provided.install("--with", "ldap")
+    assert added(provided) == {"ldap3"}
+    first = provided.current()
+    assert re.search(NOTHING_TO_DO, provided.run("--with", "ldap").out)
+    change_requirements(provided, "vcard")
+    assert re.search(NOTHING_TO_DO, provided.run().out)
+    change_requirements(provided, "ldap")
+    provided.run(*provided.offline)
+    assert added(provided) == {"ldap3"}
+    assert provided.current() != first
+    assert re.search("^libraries for +http,ldap$", provided.run("--with", "http", "--dry-run").out, re.MULTILINE)
+    provided.run(*provided.offline, "--with", "none")
+    assert added(provided) == set()
+    assert re.search(NOTHING_TO_DO, provided.run().out)
+
+
+def test_a_second_run_brings_back_a_library_that_was_added_and_lost(provided: Administrator) -> None:
+    provided.install("--with", "ldap")
+    release = provided.current()
+    (ldap,) = provided.box.path(LIBRARY).glob("releases/*/venv/lib/python3*/site-packages/ldap3")
+    shutil.rmtree(ldap)
+    provided.run(*provided.offline)
+    assert added(provided) == {"ldap3"}
+    assert provided.releases() == {release}
+
+
+SOURCES = """
+[people]
+type = ldap
+server = ldap://127.0.0.1:1
+base = dc=example
+filter = (telephoneNumber={number})
+name = cn
+[web]
+type = http
+request = http://127.0.0.1:1/{number}
+name = name
+"""
+
+
+def test_a_note_says_what_adds_the_libraries_that_the_configuration_needs(provided: Administrator) -> None:
+    provided.install("--with", "ldap")
+    with provided.box.path(CONF).open("a") as conf:
+        conf.write(f"{SOURCES}[pop]\nplaces = yes\n")
+    assert "not installed; to add them: ./install.sh --with http,places\n" in provided.run().out
+
+
+def test_a_dry_run_says_what_it_would_add(bare: Administrator) -> None:
+    before = files(bare.box)
+    said = bare.install("--dry-run", "--with", "ldap, http", "--with", "ldap")
+    assert re.search("^libraries for +http,ldap$", said.out, re.MULTILINE)
+    assert changes(before, files(bare.box)) == []
+
+
+@pytest.mark.parametrize("name", ["nonsense", "ldap,nonsense", "../requirements", "*", "ldap.txt", "-n"])
+def test_a_library_that_there_is_not(name: str, bare: Administrator) -> None:
+    line = refused(bare, *bare.account, *bare.offline, "--with", name)
+    assert f"'{name.rpartition(',')[2]}'" in line
+    assert re.search("http,ldap,.*vcard$", line)
+
+
+def test_wheels_that_lack_what_is_added(bare: Administrator) -> None:
+    before = files(bare.box)
+    said = bare.install("--with", "ldap", status=None)
+    assert said.status != 0 and f"{WHEELS} lacks" in said.err and "./install.sh --download DIR --with ldap" in said.err
+    assert changes(before, files(bare.box)) == []
+
+
 # --- half-way ---
 
 
@@ -779,10 +881,11 @@ def test_nothing_to_remove(option: str, bare: Administrator) -> None:
 # --- for packagers ---
 
 
-def test_destdir_gets_all_and_the_rest_of_the_box_nothing(administrator: Administrator) -> None:
+def test_destdir_gets_all_and_the_rest_of_the_box_nothing(administrator: Administrator, downloaded: Path) -> None:
     box = administrator.box
+    provide(administrator, downloaded)
     before = files(box)
-    administrator.install(env={"DESTDIR": "/opt/stage"})
+    administrator.install("--with", "ldap", env={"DESTDIR": "/opt/stage"})
     assert changes(before, files(box, "/opt/stage")) == []
     staged = box.path("/opt/stage")
     current = os.readlink(staged / LIBRARY[1:] / "current")
@@ -795,6 +898,7 @@ def test_destdir_gets_all_and_the_rest_of_the_box_nothing(administrator: Adminis
     # as a package would put it there
     box.run(["sh", "-c", "cp -a /opt/stage/. / && rm -r /opt/stage"])
     assert administrator.installed_version()
+    assert added(administrator) == {"ldap3"}
     assert first_line(administrator) == f"#!{RELEASES}/{administrator.current()}/venv/bin/python3 -IS"
     assert owner_and_mode(box, SCRIPT) == "root:root 755"
 
@@ -1017,4 +1121,4 @@ def test_the_demo() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout
-    assert done.stdout.count("Call from Bob Example, +4930123456 to 123") == 2
+    assert done.stdout.count("Call from Bob Example, +49 30 123456 to 123") == 2
