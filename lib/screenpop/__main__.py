@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 def main() -> None:
     try:
         sys.exit(_run(sys.argv[1:]))
+    except BrokenPipeError:  # as `| head` leaves it
+        os._exit(1)  # without another attempt to write to it
     except OSError as error:
         sys.exit(f"screen-pop: {error.filename}: {error.strerror}; for details run: screen-pop check")
     except (ImportError, SyntaxError) as error:

@@ -73,7 +73,9 @@ class Book:
         number = numbers.parse(call.number, self.country)
         lookup = Lookup(number, time.monotonic() + self.wait, self.names, _given(call))
         if self.index:
-            lookup.add_indexed(self.index.lookup(number), [source.name for source in self.index.sources])
+            began = time.monotonic()
+            found = self.index.lookup(number)
+            lookup.add_indexed(found, [source.name for source in self.index.sources], time.monotonic() - began)
         for name, worker in self.workers.items():
             known = worker.cached(number)
             if known is not None:

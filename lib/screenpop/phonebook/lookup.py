@@ -22,11 +22,13 @@ class Lookup:
         self.cached: set[str] = set()
         self.known_at_once = False
 
-    def add_indexed(self, answers: Mapping[str, Mapping[str, str]], sources: Iterable[str]) -> None:
-        """What the index says; it leaves a source out that doesn't know the number. A known name ends the wait."""
+    def add_indexed(self, answers: Mapping[str, Mapping[str, str]], sources: Iterable[str], seconds: float) -> None:
+        """The answers of the index to one question for all its `sources`; those that don't know the number are not in
+        `answers`. A known name ends the wait.
+        """
         for name in sources:
             self.answers[name] = answers.get(name, {})
-            self.seconds[name] = 0.0
+            self.seconds[name] = seconds
             self.known_at_once |= "name" in self.answers[name]
 
     def is_ready(self) -> bool:
