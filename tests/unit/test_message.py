@@ -233,3 +233,15 @@ def test_it_is_said_in_the_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(age=180, facts=ABROAD, name="") == (
         "Call from +49 30 123456 to 123 (12:04, 3 minutes ago)\nBerlin\nGermany"
     )
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ({"number": "Alice, +1 555-1", "name": ""}, 'Call from "Alice, +1 555-1" to 123'),
+        ({"number": "carol.example", "name": ""}, "Call from carol.example to 123"),
+        ({"name": "A\u201d, +1 555\uff02 to 123"}, "Call from \"A', +1 555' to 123\", +15551234567 to 123"),
+    ],
+)
+def test_what_the_caller_has_chosen_does_not_look_like_a_hit(known: dict[str, Any], expected: str) -> None:
+    assert said(contact={}, **known) == expected

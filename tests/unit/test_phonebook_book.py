@@ -438,6 +438,13 @@ def test_a_problem_is_told_once_until_it_is_over(shelf: Shelf, sources: Sources)
     sources.say("crm", "4", {})
     assert book.read() == []
     fail(book, sources, "5", SourceError("no such host"))
+    assert book.read() == []  # it comes and goes
+    shelf.now += worker.SKIPPED
+    ask(book, "6")
+    sources.say("crm", "6", {})
+    assert book.read() == []
+    shelf.now += 300
+    fail(book, sources, "7", SourceError("no such host"))
     assert book.read() == ["phone book [crm]: no such host"]
 
 

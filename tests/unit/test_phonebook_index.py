@@ -439,3 +439,17 @@ def test_a_build_that_is_killed_leaves_a_file_in_tmp_and_is_not_repeated_at_once
     assert build(index) == []
     assert name_of(index, "+15551234567") == "New"
     assert spool(index) == ["index.json", "index.lock", "index.sqlite"]
+
+
+def test_an_extension_is_not_found_by_the_last_digits_of_a_number(tmp_path: Path) -> None:
+    index = built(tmp_path, rows(("+1 202 551 2345", "Alice")), "match = 5\n")
+    assert [name_of(index, number) for number in ("12345", "+44 20 8361 2345")] == ["", "Alice"]
+
+
+def test_a_build_that_is_left_keeps_no_descriptor(tmp_path: Path) -> None:
+    index = open_index(tmp_path, [customers(tmp_path)])
+    before = len(os.listdir("/proc/self/fd"))
+    index.start_build()
+    index.leave_build()
+    assert len(os.listdir("/proc/self/fd")) == before
+    os.waitpid(index._process, 0)

@@ -100,7 +100,7 @@ def test_bind_dn_and_password_go_together(tmp_path: Path, given: set[str]) -> No
 def test_password_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("the secret\n")
-    assert read(tmp_path, bind_dn="cn=a", password_file=str(file)).password == "the secret"
+    assert read(tmp_path, bind_dn="cn=a", password_file=str(file)).secret == "the secret"
 
 
 E164 = Number("+15551234567", "001 555 123-4567", "5551234567")

@@ -1501,3 +1501,30 @@ def test_descriptors_that_were_inherited_by_mistake_are_closed() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(lost)
     os.close(kept)
+
+
+SOURCE = "[crm]\ntype = sql\ndatabase = sqlite:////nowhere\nquery = SELECT :number\nname = name\n"
+
+
+def test_a_source_whose_password_is_missing_holds_up_no_pop(world: World) -> None:
+    world.configure(more=f"lookup_wait = 0\n{SOURCE}password_file = /nowhere/password\n")
+    world.call("1")
+    world.run()
+    assert len(world.server.taken) == 1
+    assert [line for line in world.log() if "[crm]" in line] == [
+        "phone book [crm]: /nowhere/password: No such file or directory"
+    ]
+
+
+@pytest.mark.parametrize("error", [RecursionError(), ValueError("embedded null byte")])
+def test_a_bug_about_the_index_does_not_end_the_sender(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*_: object) -> list[str]:
+        raise error
+
+    monkeypatch.setattr("screenpop.phonebook.book.Book.tend_index", fails)
+    world.call("1")
+    world.run(MINUTE)
+    assert world.server.texts() == ["1"]
+    assert [line for line in world.log() if "phone book" in line] == [f"phone book: the index can't be made: {error!r}"]

@@ -46,11 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
     pop = given.pop
     book = Book(given.sources, spool, pop.country, pop.places, pop.lookup_wait)
     lookup = book.ask(call)
+    sent = lookup.contact() if lookup.is_ready() else None  # the pop doesn't wait for the others
     while not lookup.is_complete():
         select.select([book], [], [], max(0.0, lookup.seconds_left()))
         book.read()
     book.close()
-    parsed, facts, contact = numbers.parse(call.number, pop.country), book.facts(call), lookup.contact()
+    parsed, facts, contact = numbers.parse(call.number, pop.country), book.facts(call), sent or lookup.contact()
     text = message.text(call, pop.message, None, facts, contact)
     if arguments.json:
         json.dump(_as_json(parsed, facts, lookup, contact, text), sys.stdout, indent=2)

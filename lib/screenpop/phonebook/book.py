@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .index import Index
     from .worker import Worker
 
+QUIET = 300.0  # seconds for which a problem that comes and goes is not told again
+
 
 class Book:
     """`options`: the sections of the sources. `spool`: where the index is. `country`: of numbers without a country
@@ -45,6 +47,7 @@ class Book:
             self._reads, self._wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._lock = threading.Lock()
         self._told: dict[str, str] = {}  # problems by source, as they were told last
+        self._told_at: dict[tuple[str, str], float] = {}  # by source and problem, as time.monotonic()
 
     def _open_sources(self, options: Mapping[str, SourceOptions], spool: str) -> None:
         if not options:
@@ -125,12 +128,19 @@ class Book:
                 os.write(self._wakes, b"\n")
 
     def read(self) -> list[str]:
-        """Take note that answers have come. Returns a text for each source with another problem than before."""
+        """Take note that answers have come. Returns a text for each source with another problem than before.
+
+        A problem that was over and comes again is told again only after 5 minutes.
+        """
         if self._reads >= 0:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._reads, 65536)
-        before, self._told = self._told, self.problems()
-        return [f"phone book [{name}]: {text}" for name, text in self._told.items() if before.get(name) != text]
+        now, before, self._told = time.monotonic(), self._told, self.problems()
+        self._told_at = {problem: when for problem, when in self._told_at.items() if when > now - QUIET}
+        fresh = [(name, text) for name, text in self._told.items() if before.get(name) != text]
+        fresh = [problem for problem in fresh if problem not in self._told_at]
+        self._told_at.update(dict.fromkeys(fresh, now))
+        return [f"phone book [{name}]: {text}" for name, text in fresh]
 
     def problems(self) -> dict[str, str]:
         """What is wrong with the sources and with `facts` now, by name."""
@@ -153,6 +163,7 @@ class Book:
             worker.close()
         if self.index:
             self.index.close()
+            self.index.leave_build()
         with self._lock:
             if self._wakes >= 0:
                 os.close(self._reads)

@@ -52,8 +52,9 @@ def main() -> None:
     os.environ["SQLITE_TMPDIR"] = f"{folder}/tmp"
     progress = Progress(folder)
     problems: list[str] = []
-    with open(f"{folder}/index.lock", "ab") as lock:
+    with contextlib.ExitStack() as stack:
         try:
+            lock = stack.enter_context(open(f"{folder}/index.lock", "ab"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             problems = build(folder, sources, country, progress)
             progress.end(problems)

@@ -48,7 +48,8 @@ def value(card: Any, name: str) -> str:
     if name == "fn" and not found and "n" in card:
         found = card["n"][0].value
     if hasattr(found, "family"):  # of the parts of a name, those that people are called by
-        return " ".join(part for part in (found.given, found.family) if part)
+        parts = (" ".join(part) if isinstance(part, list) else part for part in (found.given, found.family))
+        return " ".join(filter(None, parts))
     if isinstance(found, list):  # of `org`: the company, its department, …; of `categories`: several
         return ", ".join(str(part) for part in found if part)
     return "" if isinstance(found, bytes) else str(found)

@@ -29,6 +29,7 @@ from .source import Number
 LOOK = 5.0  # seconds after which the files are looked at again
 RETRY = 60.0  # seconds after a build that has brought no new index
 CACHE = 2048  # kB of the index that SQLite keeps in memory
+LEAST_DIGITS = 7  # of what is no telephone number, but may be a local one; fewer are an extension
 SAME_DIGITS = 1000  # entries that are looked at where several have the same last digits
 DAMAGED = (sqlite3.Error, ValueError, TypeError)  # what a damaged index raises
 _ENTRY = """SELECT texts FROM entry WHERE source = ? AND entry = (SELECT min(entry) FROM (
@@ -82,7 +83,7 @@ def _texts(connection: sqlite3.Connection, source: int, number: Number, match: i
     """The values of the entry that fits best; of several, those of the first in the file."""
     ranges = [(one, one) for one in keys(number)]
     digits = ranges[0][0].removesuffix("+")
-    if match and digits.isdecimal():
+    if match and digits.isdecimal() and (number.e164 or len(digits) >= LEAST_DIGITS):
         ends = [digits[:length] for length in range(len(digits), match - 1, -1)]
         ranges += [(end, f"{end}:") for end in ends]  # all keys that begin so: ":" comes after "9"
     for first, last in ranges:
@@ -163,6 +164,12 @@ class Index:
         self._close()
         self.file = None
 
+    def leave_build(self) -> None:
+        """Nobody is told any more what becomes of it."""
+        if self._build is not None:
+            os.close(self._build)
+            self._build = None
+
     def _close(self) -> None:
         """The file is not opened again until another one has replaced it."""
         if self._connection:
@@ -173,8 +180,11 @@ class Index:
 
     def is_current(self) -> bool:
         """Whether it has what the files say now."""
+        return self._has(self._states())
+
+    def _has(self, states: dict[str, str]) -> bool:
         self.open()
-        return self._states() == {name: contents.state for name, contents in self.contents.items()}
+        return states == {name: contents.state for name, contents in self.contents.items()}
 
     def needs_build(self) -> bool:
         """To be asked at any time. Files that are changing are waited for, as long as there is an index."""
@@ -182,7 +192,7 @@ class Index:
         if self._build is not None or began < max(self._look_at, self._not_before):
             return False
         before, self._seen = self._seen, self._states()
-        is_current = self.is_current()
+        is_current = self._has(self._seen)
         took = time.monotonic() - began  # with a folder of many thousand files
         self._look_at = time.monotonic() + max(LOOK, 100 * took)
         return not is_current and (not self.contents or before == self._seen)
@@ -243,5 +253,8 @@ class Index:
         self.open()
         if self.file == self._replaces:
             self._not_before = time.monotonic() + RETRY
-        problems: list[str] = json.loads(self._report or '["the process that makes the index was killed"]')
+        try:
+            problems: list[str] = json.loads(self._report)
+        except ValueError:
+            problems = ["the process that makes the index was killed"]
         return problems

@@ -55,7 +55,7 @@ class Source:
 
     def _session(self, deadline: float) -> Session:
         options = self._options
-        return Session(options.server, self._context, options.bind_dn, options.password, deadline)
+        return Session(options.server, self._context, options.bind_dn, options.secret, deadline)
 
     @cached_property
     def _context(self) -> ssl.SSLContext:

@@ -17,6 +17,7 @@ from .source import Number, SourceError
 
 # Digits as people write them. With any other character, as in a SIP user name, it is no telephone number.
 _WRITTEN = re.compile(r"\+?[0-9\s().\-\u2010-\u2015/]+")
+_EXTENSION = re.compile(r"\s*(?:;ext=|ext\.?|x)\s*[0-9]{1,7}$", re.IGNORECASE)  # it is not dialled with the number
 _MOST_DIGITS = 25  # 15 of E.164, a prefix such as 011, and an outside line
 _LEAST_DIGITS = 7  # without a country code; fewer are an internal extension, unless the country has shorter numbers
 
@@ -66,6 +67,7 @@ def _telephone_number(text: str, country: str) -> PhoneNumber | None:
     """The first reading of the text that is a valid number; else the plain one if it is as long as a number should be,
     because new numbers are allocated every month.
     """
+    text = _EXTENSION.sub("", text)
     dialled = re.sub("[^0-9+]", "", text)
     if not _WRITTEN.fullmatch(text) or len(dialled) > _MOST_DIGITS:
         return None

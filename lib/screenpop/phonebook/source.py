@@ -12,14 +12,41 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
-from ..config import Option, Section, seconds
+from ..config import File, Option, SecretFile, Section, absolute_path, seconds
 from .fields import field
 
 
 class SourceError(Exception):
     """Why a source can't answer, in one sentence: what is wrong, and what the administrator can do."""
+
+
+class SourceSecret(File):
+    """A secret that only its source needs: where it can't be read, pops go out without this source."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        try:
+            self._secret, self._problem = SecretFile(path).secret, ""
+        except ValueError as error:
+            self._secret, self._problem = "", str(error)
+
+    @property
+    def secret(self) -> str:
+        """Raises SourceError."""
+        if self._problem:
+            raise SourceError(self._problem)
+        return self._secret
+
+
+def source_secret(text: str) -> SourceSecret:
+    return SourceSecret(absolute_path(text))
+
+
+def source_file(text: str) -> File:
+    return File(absolute_path(text))
 
 
 class Number(NamedTuple):

@@ -12,13 +12,14 @@ from __future__ import annotations
 import re
 import threading
 import time
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from ..config import Option, Required, SecretFile, secret_file
+from ..config import Option, Required
 from ..text import decode
 from .database import Database
 from .fields import PLACEHOLDER, evaluate
-from .source import Number, SourceError, SourceOptions
+from .source import Number, SourceError, SourceOptions, SourceSecret, source_secret
 
 LONGEST = 2000  # characters of a value that are looked at
 CHECK_WITHIN = 10.0  # seconds
@@ -40,8 +41,13 @@ def _query(text: str) -> str:
 
 class SqlOptions(SourceOptions):
     database = Required(_database, "the URL of the database, such as postgresql://user@host/name")
-    password_file: Option[SecretFile | None] = Option(secret_file, None)
+    password_file: Option[SourceSecret | None] = Option(source_secret, None)
     query = Required(_query, "such as SELECT name FROM contacts WHERE phone = :number")
+
+    @classmethod
+    def complaints(cls, given: Collection[str]) -> Iterator[str]:
+        if "password" in given:
+            yield "password is no field that people may see; it stands in password_file"
 
 
 OPTIONS = SqlOptions

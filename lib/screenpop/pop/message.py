@@ -14,6 +14,8 @@ PLACEHOLDER = re.compile(r"\{(\w+)\}")
 LONGEST = 2000  # characters of a text
 LONGEST_FIELD = 500
 _LINK = re.compile(r"https?://[^\s/?#]\S*")
+_PLAIN = re.compile(r"[\w.+*#@:;=~%!$&'/-]+|[0-9+*#\s().\-/\u2010-\u2015]+")  # SIP user names, numbers
+_QUOTES = str.maketrans(dict.fromkeys('"\u201c\u201d\u201e\u201f\u2033\u2036\u3003\uff02\xab\xbb', "'"))
 # Extensions that nobody dialled: where the call started, ended, or went wrong (pbx.c)
 _SPECIAL = ("s", "h", "i", "t", "T", "o", "a", "e")
 _EVENT = {"ringing": "Call", "answered": "Answered call", "missed": "Missed call", "ended": "Ended call"}
@@ -48,7 +50,7 @@ def text(
 def _values(call: Call, facts: Mapping[str, str], contact: Mapping[str, str] | None) -> dict[str, str]:
     """What each placeholder stands for: clean text in one line."""
     known = contact or {}
-    number = "number withheld" if call.withheld else facts.get("number") or call.number or "unknown number"
+    number = "number withheld" if call.withheld else facts.get("number") or _number(call.number) or "unknown number"
     values = {
         **facts,
         **known,
@@ -74,7 +76,17 @@ def _as_said(name: str, contact: Mapping[str, str] | None) -> str:
     """A name that the caller has chosen: it must look neither like one of the phone book, nor like a number."""
     if contact is None and not any(character.isdigit() for character in name):
         return name
-    return '"' + name.replace('"', "'") + '"' if name else ""
+    return _quoted(name)
+
+
+def _number(text: str) -> str:
+    """A SIP user name may be "Alice Example, +1 555-123-4567" (RFC 3261 section 25.1, escaped)."""
+    return text if _PLAIN.fullmatch(text) else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    """With no other mark in it that could be read as the end."""
+    return f'"{text.translate(_QUOTES)}"' if text else ""
 
 
 def _fill(line: str, values: Mapping[str, str]) -> str:

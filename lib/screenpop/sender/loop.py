@@ -63,6 +63,7 @@ class Sender:
         self.reported: dict[str, object] = {}
         self.queue_is_read = False  # what the sender before has left in it
         self.index_wanted = False  # by `screen-pop index`
+        self.index_problem = ""  # as it was logged last
         self.leaving = False
 
     def run(self) -> None:
@@ -187,12 +188,16 @@ class Sender:
     def _tend_index(self) -> None:
         if self.index_folder != self.queue.path:  # the other sender makes it
             return
+        wanted, self.index_wanted = self.index_wanted, False
         try:
-            for problem in self.book.tend_index(self.index_wanted):
+            for problem in self.book.tend_index(wanted):
                 self.log.write(problem)
-        except OSError as error:
-            self.log.write(f"phone book: the index can't be made: {error.strerror}")
-        self.index_wanted = False
+            self.index_problem = ""
+        except Exception as error:  # OSError; else a bug, or a path that nobody can open
+            problem = f"phone book: the index can't be made: {getattr(error, 'strerror', None) or repr(error)}"
+            if problem != self.index_problem:
+                self.log.write(problem)
+            self.index_problem = problem
 
     def _current_settings(self) -> settings.Settings | None:
         """Read the configuration, at first and when it has changed; then the session begins anew."""
@@ -208,7 +213,13 @@ class Sender:
         self.log.file = self.settings.log.path
         self.book.close()
         pop = self.settings.pop
-        self.book = Book(self.settings.sources, self.index_folder, pop.country, pop.places, pop.lookup_wait)
+        self.book = Book({}, self.index_folder, pop.country, pop.places, pop.lookup_wait)
+        try:
+            self.book = Book(self.settings.sources, self.index_folder, pop.country, pop.places, pop.lookup_wait)
+        except OSError as error:  # out of file descriptors
+            self.settings = None
+            self._nothing_can_be_sent(str(error))
+            return None
         self.connection.pause.end()
         return self.settings
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator
 
-from ...config import File, Option, Required, SecretFile, readable_file, secret_file
+from ...config import File, Option, Required
 from ..fields import PLACEHOLDER
-from ..source import SourceOptions
+from ..source import SourceOptions, SourceSecret, source_file, source_secret
 from . import connection
 from .filter import template
 
@@ -17,16 +16,17 @@ _ATTRIBUTE = re.compile(r"([A-Za-z][A-Za-z0-9-]*|\d+(\.\d+)+)(;[A-Za-z0-9-]+)*")
 
 class LdapOptions(SourceOptions):
     server = Required(connection.server, "the directory's server, such as ldaps://ldap.example.org")
-    ca_file: Option[File | None] = Option(readable_file, None)
+    ca_file: Option[File | None] = Option(source_file, None)
     base = Required(str, "the entry below which people are, such as ou=people,dc=example,dc=org")
     filter = Required(template, "what finds a number, such as (telephoneNumber={number})")
     bind_dn = Option(str, "")  # empty: anonymous
     password = Option(str, "", secret=True)  # or the one in password_file
-    password_file: Option[SecretFile | None] = Option(secret_file, None)
+    password_file: Option[SourceSecret | None] = Option(source_secret, None)
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        file = values.get("password_file")
-        super().__init__({**values, "password": file.secret} if file else values)
+    @property
+    def secret(self) -> str:
+        """Raises SourceError."""
+        return self.password_file.secret if self.password_file else self.password
 
     @classmethod
     def read_other(cls, text: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
-from ...config import File, Option, Required, SecretFile, readable_file, secret_file
+from ...config import File, Option, Required
 from ..fields import PLACEHOLDER
-from ..source import SourceError, SourceOptions
+from ..source import SourceError, SourceOptions, SourceSecret, source_file, source_secret
 
 _PLACEHOLDERS = {"number", "written", "national"}
 # What is in the host part comes from the file only, and there is no user and no password in it.
@@ -40,8 +40,8 @@ def _headers(text: str) -> dict[str, str]:
 class HttpOptions(SourceOptions):
     request = Required(_request, "what is asked for, such as https://crm.example.org/contacts?phone={number}")
     header: Option[dict[str, str]] = Option(_headers, {})
-    token_file: Option[SecretFile | None] = Option(secret_file, None)  # {token} in a header
-    ca_file: Option[File | None] = Option(readable_file, None)
+    token_file: Option[SourceSecret | None] = Option(source_secret, None)  # {token} in a header
+    ca_file: Option[File | None] = Option(source_file, None)
 
     def filled_header(self) -> dict[str, str]:
         """With the token. Raises SourceError."""
