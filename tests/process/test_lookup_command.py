@@ -100,7 +100,7 @@ def test_what_stands_in_the_arguments_is_cleaned(folder: Path) -> None:
     shown = look_up(folder, "12\x1b[2J\n34", "a\nmessage forged", status=1)
     assert all(line.isprintable() for line in shown.splitlines())
     assert [line for line in shown.splitlines() if line.startswith("message")] == [
-        'message        Call from "a message forged", 12 [2J 34 to 201'
+        'message        Call from "a message forged", "12 [2J 34" to 201'
     ]
 
 

@@ -28,17 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """The sender does it. Returns the exit status: 0 when the index has all that the files say. Raises OSError."""
-    from .. import config, settings
     from ..phonebook import files
     from ..phonebook.index import Index
+    from . import _settings
 
     path = _spool.path()
     os.stat(path)  # the installer makes it, or the first call: as Asterisk's user
-    try:
-        given = settings.load(settings.path_from_environment())
-    except config.ConfigError as error:
-        for complaint in error.complaints:
-            show(complaint, label="PROBLEM  ")
+    given = _settings.load()
+    if given is None:
         return 1
     index = Index(path, files.sources(given.sources), given.pop.country)
     if not index.sources:

@@ -26,19 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Asks the sources as the sender does, and waits for as long. Returns the exit status: 0 when a name is known."""
-    from .. import config, settings
     from ..call import Call, stands_for_no_number
     from ..phonebook import numbers
     from ..phonebook.book import Book
     from ..pop import message
     from ..text import clean
+    from . import _settings
 
     spool = _spool.path()
-    try:
-        given = settings.load(settings.path_from_environment())
-    except config.ConfigError as error:
-        for complaint in error.complaints:
-            show(complaint, label="PROBLEM  ")
+    given = _settings.load()
+    if given is None:
         return 1
     number, name = clean(arguments.number), clean(arguments.name)
     withheld = stands_for_no_number(number)
