@@ -24,6 +24,11 @@ def field(text: str) -> str:
     return text
 
 
+def record_names(text: str) -> list[str]:
+    """Of what a field is made: the names in a template, or the one name."""
+    return PLACEHOLDER.findall(text) or [text]
+
+
 def evaluate(fields: Mapping[str, str], record: Mapping[str, str]) -> dict[str, str]:
     """The fields that this record has, each as one clean line. A field of which nothing is known is left out."""
     found = {}

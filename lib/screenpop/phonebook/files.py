@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ..config import Option, Required, absolute_path
-from .fields import PLACEHOLDER
+from .fields import record_names
 from .source import SourceError, SourceOptions
 from .types import module
 
@@ -58,7 +58,7 @@ class FileSource:
     def __init__(self, name: str, options: FileOptions) -> None:
         self.name, self.options = name, options
         fields = options.others.values()
-        self.names = sorted({name for text in fields for name in PLACEHOLDER.findall(text) or [text]})
+        self.names = sorted({name for text in fields for name in record_names(text)})
 
     def paths(self) -> list[Path]:
         """The files that are to be read now. Raises OSError."""

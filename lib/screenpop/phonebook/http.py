@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from .fields import PLACEHOLDER, evaluate
+from .fields import PLACEHOLDER, evaluate, record_names
 from .source import Number, SourceError
 from .web.document import parsed, text_at
 from .web.options import HttpOptions
@@ -41,8 +41,9 @@ class Source:
             advice = _ADVICE.get(answer.status, "its log should say why" if answer.status >= 500 else "check request")
             raise SourceError(f"{answer.origin} answers with the status {answer.status}; {advice}")
         document, fields = parsed(answer.body, answer.origin), self._options.others
-        names = [name for text in fields.values() for name in PLACEHOLDER.findall(text) or [text]]
-        return evaluate(fields, {name: text_at(document, name) for name in names})
+        return evaluate(
+            fields, {name: text_at(document, name) for text in fields.values() for name in record_names(text)}
+        )
 
     def check(self) -> str:
         found = self.lookup(_NOBODY, time.monotonic() + CHECKED_WITHIN)

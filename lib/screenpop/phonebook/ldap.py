@@ -7,10 +7,10 @@ import time
 from functools import cached_property
 
 from .directory import filter as filters
-from .directory.options import LdapOptions, attributes
+from .directory.options import LdapOptions
 from .directory.session import Session
 from .directory.sessions import Sessions
-from .fields import evaluate
+from .fields import evaluate, record_names
 from .source import Number, SourceError
 from .tls import tls_context
 
@@ -23,7 +23,7 @@ _ADVICE = "check the names of the attributes, and what bind_dn may read"
 class Source:
     def __init__(self, name: str, options: LdapOptions) -> None:
         self._options = options
-        self._names = list(dict.fromkeys(name for text in options.others.values() for name in attributes(text)))
+        self._names = list(dict.fromkeys(name for text in options.others.values() for name in record_names(text)))
         self._sessions = Sessions(self._session)
 
     def lookup(self, number: Number, deadline: float) -> dict[str, str]:

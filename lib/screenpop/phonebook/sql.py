@@ -18,7 +18,7 @@ from typing import Any
 from ..config import Option, Required
 from ..text import decode
 from .database import Database
-from .fields import PLACEHOLDER, evaluate
+from .fields import evaluate, record_names
 from .source import Number, SourceError, SourceOptions, SourceSecret, source_secret
 
 LONGEST = 2000  # characters of a value that are looked at
@@ -80,7 +80,7 @@ class Source:
                 self._database = Database(self._options.database, file.secret if file else "")
         values = {"number": number.e164, "written": number.written, "national": number.national}
         columns, row = self._database.first_row(self._options.query, values, deadline)
-        for name in (name for text in self._options.others.values() for name in PLACEHOLDER.findall(text) or [text]):
+        for name in (name for text in self._options.others.values() for name in record_names(text)):
             if name not in columns:
                 raise SourceError(f"the query has no column {name!r}; its columns are {', '.join(columns)}")
         return columns, row

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 
 from ...config import File, Option, Required
-from ..fields import PLACEHOLDER
+from ..fields import record_names
 from ..source import SourceOptions, SourceSecret, source_file, source_secret
 from . import connection
 from .filter import template
@@ -30,7 +30,7 @@ class LdapOptions(SourceOptions):
 
     @classmethod
     def read_other(cls, text: str) -> str:
-        for name in attributes(super().read_other(text)):
+        for name in record_names(super().read_other(text)):
             if not _ATTRIBUTE.fullmatch(name):
                 raise ValueError(f"{name!r} should be the name of an attribute, such as displayName")
         return text
@@ -39,8 +39,3 @@ class LdapOptions(SourceOptions):
     def complaints(cls, given: Collection[str]) -> Iterator[str]:
         if len({"password", "password_file"} & {*given}) != ("bind_dn" in given):
             yield "bind_dn goes with password or password_file, one of them; an anonymous bind has none of the three"
-
-
-def attributes(text: str) -> list[str]:
-    """Those that a field is made of."""
-    return PLACEHOLDER.findall(text) or [text]
