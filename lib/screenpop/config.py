@@ -11,7 +11,6 @@ import errno
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -105,7 +104,7 @@ class Section:
 class File:
     """A file of the configuration. `has_changed` compares it with its state when this object was made."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         self.path, self._state = path, _state(path)
 
     def has_changed(self) -> bool:
@@ -115,20 +114,21 @@ class File:
 class SecretFile(File):
     """A file whose first line is a secret. The constructor raises ValueError."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         super().__init__(path)
         try:
-            self.secret = path.read_text(encoding="utf-8").partition("\n")[0].rstrip("\r")
+            with open(path, encoding="utf-8") as file:
+                self.secret = file.readline().rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
         if not self.secret:
             raise ValueError(f"{path} is empty; its first line should be the password")
 
 
-def _state(path: Path) -> tuple[float, int] | None:
+def _state(path: str) -> tuple[float, int] | None:
     """The time of the last change, and the size in bytes."""
     try:
-        state = path.stat()
+        state = os.stat(path)
     except OSError:
         return None
     return state.st_mtime, state.st_size
@@ -163,10 +163,10 @@ def one_of(values: Mapping[str, T]) -> Callable[[str], T]:
 yes_or_no = one_of({"yes": True, "no": False})
 
 
-def absolute_path(text: str) -> Path:
+def absolute_path(text: str) -> str:
     if not text.startswith("/"):
         raise ValueError(f"{text!r} should be an absolute path, such as /etc/asterisk/{text}")
-    return Path(text)
+    return text
 
 
 def readable_file(text: str) -> File:
@@ -199,7 +199,7 @@ class _Setting(NamedTuple):
 
 
 def read(
-    path: Path,
+    path: str,
     sections: Mapping[str, type[Section]],
     types: Mapping[str, type[Section]],
     former_names: Mapping[str, str],
@@ -241,9 +241,10 @@ def read(
     return Document({name: kind(values[name]) for name, kind in kinds.items()}, (file, *others))
 
 
-def _content(path: Path) -> str:
+def _content(path: str) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8-sig")
     except OSError as error:
         advice = {
             errno.ENOENT: "copy screen_pop.conf.sample there and fill it in",

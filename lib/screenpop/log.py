@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import syslog
 import time
-from pathlib import Path
 
 from .config import Option, Section, absolute_path
 from .text import clean
@@ -16,19 +15,20 @@ SESSION, SPOOL, MESSAGE = "session", "spool", "message"  # the kinds of problem:
 
 
 class LogOptions(Section):
-    file: Option[Path | None] = Option(absolute_path, None)
+    file: Option[str | None] = Option(absolute_path, None)
 
     @property
-    def path(self) -> Path:
+    def path(self) -> str:
         return self.file or default_file()
 
 
-def default_file() -> Path:
-    return Path(os.environ.get("AST_LOG_DIR") or "/var/log/asterisk", "screen_pop.log")
+def default_file() -> str:
+    folder = os.environ.get("AST_LOG_DIR") or "/var/log/asterisk"
+    return f"{folder}/screen_pop.log"
 
 
 class Log:
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: str) -> None:
         self.file = file
         self._problems: dict[str, list[str]] = {SESSION: [], SPOOL: [], MESSAGE: []}  # present ones, each logged once
         self._file_problem = ""

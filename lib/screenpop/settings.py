@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import config
@@ -24,7 +23,7 @@ FORMER_NAMES = {"outbox": "spool"}
 
 
 class Settings(NamedTuple):
-    path: Path
+    path: str
     files: tuple[config.File, ...]
     xmpp: XmppOptions
     pop: PopOptions
@@ -37,13 +36,13 @@ class Settings(NamedTuple):
         return any(file.has_changed() for file in self.files)
 
 
-def path_from_environment() -> Path:
+def path_from_environment() -> str:
     """`$SCREEN_POP_CONF`, or `screen_pop.conf` in Asterisk's configuration directory."""
     folder = os.environ.get("AST_CONFIG_DIR") or "/etc/asterisk"
-    return Path(os.environ.get("SCREEN_POP_CONF") or f"{folder}/screen_pop.conf").absolute()
+    return os.path.abspath(os.environ.get("SCREEN_POP_CONF") or f"{folder}/screen_pop.conf")
 
 
-def load(path: Path) -> Settings:
+def load(path: str) -> Settings:
     """Raises config.ConfigError."""
     document = config.read(path, SECTIONS, Types(), FORMER_NAMES)
     fixed: dict[str, Any] = {name: document.sections[name] for name in SECTIONS}

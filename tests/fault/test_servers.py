@@ -226,7 +226,7 @@ def deliver(server: Any, certificate: Certificate, folder: Path) -> None:
     assert trigger
     before = signal.getsignal(signal.SIGTERM)
     try:
-        Sender(Queue(pbx.outbox.path), trigger, pbx.conf).run()  # it leaves when nothing waits any more
+        Sender(Queue(pbx.outbox.path), trigger, str(pbx.conf)).run()  # it leaves when nothing waits any more
     finally:
         signal.signal(signal.SIGTERM, before)
         os.close(trigger.lock)

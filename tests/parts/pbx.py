@@ -113,7 +113,7 @@ class Pbx:
 
     @property
     def config(self) -> Settings:
-        return load(self.conf)
+        return load(str(self.conf))
 
     @property
     def log(self) -> str:

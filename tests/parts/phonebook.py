@@ -30,7 +30,7 @@ def sources(folder: Path, text: str) -> list[FileSource]:
     """Raises ConfigError."""
     conf = folder / "sections.conf"
     conf.write_text(text)
-    sections = config.read(conf, {}, Types(), {}).sections
+    sections = config.read(str(conf), {}, Types(), {}).sections
     return files.sources(sections)  # type: ignore[arg-type]
 
 

@@ -12,6 +12,6 @@ def read_http(folder: Path, text: str) -> HttpOptions:
     """The section `[crm]` with this text. Raises ConfigError."""
     path = folder / "screen_pop.conf"
     path.write_text(f"[crm]\ntype = http\n{text}\n", encoding="utf-8")
-    section = config.read(path, {}, {"http": HttpOptions}, {}).sections["crm"]
+    section = config.read(str(path), {}, {"http": HttpOptions}, {}).sections["crm"]
     assert isinstance(section, HttpOptions)
     return section

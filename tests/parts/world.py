@@ -266,7 +266,7 @@ class World:
         assert taken
         before = signal.getsignal(signal.SIGTERM)
         try:
-            loop.Sender(Queue(self.outbox.path), taken, self.folder / "screen_pop.conf").run()
+            loop.Sender(Queue(self.outbox.path), taken, f"{self.folder}/screen_pop.conf").run()
             return True
         except TimeIsOver:
             if self.server.session:

@@ -117,7 +117,7 @@ def source(tmp_path: Path, slapd: Slapd) -> Iterator[Make]:
         }
         path = tmp_path / "screen_pop.conf"
         path.write_text("[staff]\n" + "".join(f"{name} = {value}\n" for name, value in given.items() if value))
-        section: Any = config.read(path, {}, {"ldap": OPTIONS}, {}).sections["staff"]
+        section: Any = config.read(str(path), {}, {"ldap": OPTIONS}, {}).sections["staff"]
         open_ones.append(Source("staff", section))
         return open_ones[-1]
 

@@ -146,7 +146,7 @@ def source(tmp_path: Path) -> Iterator[MakeSource]:
 def read(text: str, folder: Path) -> dict[str, OPTIONS]:
     file = folder / "screen_pop.conf"
     file.write_text(text)
-    sections: dict[str, OPTIONS] = config.read(file, {}, {"sql": OPTIONS}, {}).sections  # type: ignore[assignment]
+    sections: dict[str, OPTIONS] = config.read(str(file), {}, {"sql": OPTIONS}, {}).sections  # type: ignore[assignment]
     return sections
 
 

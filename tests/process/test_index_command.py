@@ -63,7 +63,7 @@ class Box:
     def sender(self, sources: Sequence[FileSource] | None = None) -> Iterator[Index]:
         wake = Trigger.acquire(self.spool)
         assert wake
-        given = load(self.conf)
+        given = load(str(self.conf))
         played = Index(self.spool, sources or files.sources(given.sources), given.pop.country)
         stop, stopped = os.pipe()
         thread = threading.Thread(target=_send, args=(wake, played, stop))
@@ -147,7 +147,7 @@ def test_a_mistake_in_the_configuration_is_told(tmp_path: Path) -> None:
 
 def test_on_a_terminal_it_shows_how_far_it_is(tmp_path: Path) -> None:
     box = Box(tmp_path)
-    (source,) = files.sources(load(box.conf).sources)
+    (source,) = files.sources(load(str(box.conf)).sources)
     waiting = Waiting(source.name, source.options)
     waiting.gate = f"{tmp_path}/gate"
     os.mkfifo(waiting.gate)

@@ -222,7 +222,7 @@ def test_a_changed_file_is_noticed_and_waited_for_until_it_is_complete(tmp_path:
 
 def test_files_that_take_long_to_look_at_are_looked_at_rarely(tmp_path: Path, clock: Clock) -> None:
     class Slow(csv.Source):
-        def paths(self) -> list[Path]:
+        def paths(self) -> list[str]:
             clock.now += 0.5
             return super().paths()
 
@@ -274,7 +274,7 @@ class Replaced(csv.Source):
         for place, entry in enumerate(super().entries(reading)):
             if place == 1 and self.times:
                 self.times -= 1
-                new = self.options.file.with_suffix(".new")
+                new = Path(self.options.file).with_suffix(".new")
                 new.write_text(rows(("+15551234567", f"Alice {self.times}"), ("1111111", "x"), ("2222222", "y")))
                 new.rename(self.options.file)
             yield entry

@@ -22,7 +22,7 @@ def load(folder: Path, text: str) -> settings.Settings:
     (folder / "secret").write_text("secret\n")
     conf = folder / "screen_pop.conf"
     conf.write_text(ACCOUNT + re.sub(r"^(\w+_file = ).*", rf"\g<1>{folder}/secret", text, flags=re.MULTILINE))
-    return settings.load(conf)
+    return settings.load(str(conf))
 
 
 @pytest.mark.parametrize("text", blocks("ini"), ids=lambda text: text.partition("\n")[0])

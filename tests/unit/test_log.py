@@ -30,7 +30,7 @@ def lines(file: Path) -> list[str]:
 
 @pytest.mark.parametrize("forged", ["\n", "\r\n", "\u2028", "\x85", "\0", "\x1b[2K", "\ud800"], ids=ascii)
 def test_whatever_is_written_is_one_line(tmp_path: Path, to_syslog: list[str], forged: str) -> None:
-    Log(tmp_path / "log").write(f"a{forged}2026-01-01 00:00:00 screen_pop[1] b")
+    Log(f"{tmp_path}/log").write(f"a{forged}2026-01-01 00:00:00 screen_pop[1] b")
     (line,) = lines(tmp_path / "log")
     assert to_syslog == [line]
     assert line.startswith("a") and line.endswith("2026-01-01 00:00:00 screen_pop[1] b")
@@ -38,20 +38,20 @@ def test_whatever_is_written_is_one_line(tmp_path: Path, to_syslog: list[str], f
 
 
 def test_a_line_has_an_end(tmp_path: Path, to_syslog: list[str]) -> None:
-    Log(tmp_path / "log").write("x" * 5000)
+    Log(f"{tmp_path}/log").write("x" * 5000)
     assert lines(tmp_path / "log") == to_syslog == ["x" * 999 + "…"]
 
 
 def test_a_message_has_a_line_with_its_call_its_recipient_the_outcome_and_the_milliseconds(
     tmp_path: Path, to_syslog: list[str]
 ) -> None:
-    Log(tmp_path / "log").message("1700000000.5-ab", "alice@example.org", "delivered", 0.75)
+    Log(f"{tmp_path}/log").message("1700000000.5-ab", "alice@example.org", "delivered", 0.75)
     assert lines(tmp_path / "log") == ["1700000000.5-ab alice@example.org delivered 750 ms"]
 
 
 def test_each_line_goes_to_the_file_that_is_there_now(tmp_path: Path, to_syslog: list[str]) -> None:
     """logrotate moves it."""
-    log = Log(tmp_path / "log")
+    log = Log(f"{tmp_path}/log")
     log.write("before")
     (tmp_path / "log").rename(tmp_path / "log.1")
     log.write("after")
@@ -62,7 +62,7 @@ def test_each_line_goes_to_the_file_that_is_there_now(tmp_path: Path, to_syslog:
 def test_a_file_that_cant_be_written_is_told_to_syslog_once_and_stops_nothing(
     tmp_path: Path, to_syslog: list[str]
 ) -> None:
-    log = Log(tmp_path / "missing" / "log")
+    log = Log(f"{tmp_path}/missing/log")
     log.write("one")
     log.write("two")
     complaint = f"{tmp_path}/missing/log: No such file or directory: logging to syslog only"
@@ -84,5 +84,5 @@ def test_a_line_that_a_full_disk_cuts_is_told_to_syslog(
         return real_write(file, data[: blocks.pop()])
 
     monkeypatch.setattr(os, "write", write)
-    Log(tmp_path / "log").write("delivered")
+    Log(f"{tmp_path}/log").write("delivered")
     assert to_syslog == ["delivered", f"{tmp_path / 'log'}: No space left on device: logging to syslog only"]

@@ -117,7 +117,7 @@ class Shelf:
         conf = self.folder / "book.conf"
         conf.write_text(before + "".join(f"[{name}]\ntype = played\ncache = {cache}\n" for name in names))
         types: dict[str, type[SourceOptions]] = {"played": SourceOptions, "csv": csv.OPTIONS}
-        sections: Mapping[str, Any] = config.read(conf, {}, types, {}).sections
+        sections: Mapping[str, Any] = config.read(str(conf), {}, types, {}).sections
         self.opened.append(Book(sections, f"{self.folder}/spool", "US", places=False, wait=1.0))
         return self.opened[-1]
 

@@ -168,10 +168,10 @@ def test_a_long_text_is_cut(tmp_path: Path) -> None:
 
 def test_what_is_no_file_is_an_error(tmp_path: Path) -> None:
     source = customers(tmp_path, b"")
-    source.options.file.unlink()
+    Path(source.options.file).unlink()
     with pytest.raises(FileNotFoundError):
         read(source)
-    source.options.file.mkdir()
+    Path(source.options.file).mkdir()
     with pytest.raises(SourceError, match="is not a file"):
         read(source)
 

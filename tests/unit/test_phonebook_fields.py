@@ -55,7 +55,7 @@ def test_a_new_source_is_one_new_file(declaration: str, more_types: Path) -> Non
     )
     conf = more_types / "screen_pop.conf"
     conf.write_text("[mine]\ntype = new\nname = who\n")
-    section = config.read(conf, {}, Types(), {}).sections["mine"]
+    section = config.read(str(conf), {}, Types(), {}).sections["mine"]
     assert type(section) is module("new").OPTIONS and section.others == {"name": "who"}
 
 
@@ -74,7 +74,7 @@ def test_nothing_is_imported_but_the_types_that_the_configuration_has(kind: str,
     conf.write_text(f"[mine]\ntype = {kind}\n" if kind else "")
     run = (
         "from screenpop import config, settings\n"
-        "try: config.read(settings.Path(sys.argv[1]), {}, settings.Types(), {})\n"
+        "try: config.read(sys.argv[1], {}, settings.Types(), {})\n"
         "except config.ConfigError: pass\n"
         "print(*sys.modules)"
     )

@@ -26,7 +26,7 @@ SMALLEST = {
 def read(folder: Path, **options: str) -> Any:
     path = folder / "screen_pop.conf"
     path.write_text("[staff]\n" + "".join(f"{name} = {text}\n" for name, text in {**SMALLEST, **options}.items()))
-    return config.read(path, {}, {"ldap": OPTIONS}, {}).sections["staff"]
+    return config.read(str(path), {}, {"ldap": OPTIONS}, {}).sections["staff"]
 
 
 @pytest.mark.parametrize(

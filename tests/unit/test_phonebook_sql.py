@@ -18,7 +18,7 @@ QUERY = "SELECT name FROM contacts WHERE phone = :number"
 def read(folder: Path, database: str, query: str) -> config.Section:
     file = folder / "screen_pop.conf"
     file.write_text(f"[customers]\ntype = sql\ndatabase = {database}\nquery = {query}\nname = name\n")
-    return config.read(file, {}, {"sql": OPTIONS}, {}).sections["customers"]
+    return config.read(str(file), {}, {"sql": OPTIONS}, {}).sections["customers"]
 
 
 @pytest.mark.parametrize(

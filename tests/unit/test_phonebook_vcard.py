@@ -105,7 +105,7 @@ def test_a_card_without_a_formatted_name(tmp_path: Path) -> None:
 
 def test_line_ends_of_unix_and_a_name_in_small_letters(tmp_path: Path) -> None:
     source = contacts(tmp_path, "name = fn", card="")
-    (source.options.file / "card.vcf").write_text(ALICE.replace("FN", "fn").replace("BEGIN", "begin"))
+    (Path(source.options.file) / "card.vcf").write_text(ALICE.replace("FN", "fn").replace("BEGIN", "begin"))
     ((_, values),), _ = read(source)
     assert values == {"fn": "Alice Example"}
 
@@ -145,9 +145,9 @@ def test_a_line_that_cant_be_read_spoils_no_card(tmp_path: Path) -> None:
 
 def test_a_broken_file_spoils_no_folder(tmp_path: Path) -> None:
     source = contacts(tmp_path, "name = fn", a=NEW, c=ALICE, d="")
-    (source.options.file / "b.vcf").write_bytes(NEW.encode("utf-16")[:-1])
-    (source.options.file / "e.vcf").symlink_to("nowhere")
-    os.mkfifo(source.options.file / "f.vcf")
+    (Path(source.options.file) / "b.vcf").write_bytes(NEW.encode("utf-16")[:-1])
+    (Path(source.options.file) / "e.vcf").symlink_to("nowhere")
+    os.mkfifo(Path(source.options.file) / "f.vcf")
     entries, reading = read(source)
     assert [values["fn"] for _, values in entries] == ["Bob", "Alice Example"]
     assert [reason.removeprefix(f"{tmp_path}/contacts/")[:6] for reason in reading.reasons] == [
@@ -160,10 +160,10 @@ def test_a_broken_file_spoils_no_folder(tmp_path: Path) -> None:
 def test_of_a_folder_the_files_at_any_depth_that_are_not_hidden(tmp_path: Path) -> None:
     source = contacts(tmp_path, "name = fn", a=NEW)
     for name in "deep/er/b.VCF", ".hidden/c.vcf", ".d.vcf", "e.txt", "f.vcf.tmp":
-        file = source.options.file / name
+        file = Path(source.options.file) / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(NEW)
-    assert [path.name for path in source.paths()] == ["a.vcf", "b.VCF"]
+    assert [Path(path).name for path in source.paths()] == ["a.vcf", "b.VCF"]
     assert source.check() == f"{tmp_path}/contacts has 2 .vcf files"
 
 

@@ -16,7 +16,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
-    from pathlib import Path
 
     from ..phonebook.files import FileSource
     from ..phonebook.index import Index
@@ -58,9 +57,9 @@ def _report(passed: bool, step: str, detail: str) -> bool:
     return passed
 
 
-def _permissions(path: Path) -> bool:
+def _permissions(path: str) -> bool:
     """Only root and Asterisk's group may read a file with the password."""
-    state = path.stat()
+    state = os.stat(path)
     found = f"{path}: {_owner_and_mode(state)}"
     if state.st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
         return _report(False, "permissions", f"{found}: others could read or change the password; chmod 0640 {path}")
@@ -90,8 +89,8 @@ def _spool_folders(path: str) -> bool:
     return _report(True, "spool", found)
 
 
-def _log(path: Path) -> bool:
-    if os.access(path if path.exists() else path.parent, os.W_OK):
+def _log(path: str) -> bool:
+    if os.access(path if os.path.exists(path) else os.path.dirname(path), os.W_OK):
         return _report(True, "log", f"{path}, and syslog")
     return _report(False, "log", f"{path} can't be written: only syslog is used; set [log] file, or chown {path}")
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TextIO
 
 from ..config import Option, Required, absolute_path
@@ -60,7 +60,7 @@ class FileSource:
         fields = options.others.values()
         self.names = sorted({name for text in fields for name in record_names(text)})
 
-    def paths(self) -> list[Path]:
+    def paths(self) -> list[str]:
         """The files that are to be read now. Raises OSError."""
         return [self.options.file]
 
@@ -87,7 +87,7 @@ def state(source: FileSource, country: str) -> str:
     found = hashlib.sha256(repr((country, source.names, options)).encode())
     try:
         for path in source.paths():
-            status = path.stat()
+            status = os.stat(path)
             found.update(repr((path, status.st_ino, status.st_size, status.st_mtime_ns)).encode())
     except OSError as error:
         found.update(repr(error.errno).encode())
@@ -97,7 +97,7 @@ def state(source: FileSource, country: str) -> str:
 def size(source: FileSource) -> int:
     """Of its files, in bytes, as far as it is known."""
     try:
-        return sum(path.stat().st_size for path in source.paths())
+        return sum(os.stat(path).st_size for path in source.paths())
     except OSError:
         return 0
 
@@ -106,7 +106,7 @@ class Reading:
     """How far a source has been read, and what was skipped."""
 
     def __init__(self) -> None:
-        self.path, self.line = Path(), 0
+        self.path, self.line = "", 0
         self.skipped = 0
         self.reasons: list[str] = []
         self._before = 0  # bytes of the files before
@@ -130,19 +130,19 @@ class Reading:
 
 
 @contextmanager
-def open_text(path: Path, encoding: str, reading: Reading) -> Iterator[TextIO]:
+def open_text(path: str, encoding: str, reading: Reading) -> Iterator[TextIO]:
     """Without `encoding`, it is found out: UTF-16 and UTF-8 by their byte order marks, else UTF-8, in which each byte
     that can't be is a character of Windows-1252, the superset of Latin-1 that spreadsheets write.
     """
     reading.path, reading.line = path, 0
-    if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would never end
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would never end
         raise SourceError(f"{path} is not a file")
-    with path.open("rb") as file:
+    with open(path, "rb") as file:
         start = file.read(2)
     found = "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     errors = "strict" if encoding else "windows-1252"
     try:
-        with path.open(encoding=encoding or found, errors=errors, newline="") as text:
+        with open(path, encoding=encoding or found, errors=errors, newline="") as text:
             reading.begin(text)
             try:
                 yield text

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from ..config import File, Option, SecretFile, Section, absolute_path, seconds
@@ -26,7 +25,7 @@ class SourceError(Exception):
 class SourceSecret(File):
     """A secret that only its source needs: where it can't be read, pops go out without this source."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         super().__init__(path)
         try:
             self._secret, self._problem = SecretFile(path).secret, ""

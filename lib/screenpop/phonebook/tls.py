@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 from .source import SourceError
 
 
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+def tls_context(ca_file: str | None) -> ssl.SSLContext:
     """The system's CAs, or the configured one. Raises SourceError."""
     try:
         made = ssl.create_default_context(cafile=ca_file)

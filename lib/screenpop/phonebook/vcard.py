@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ..config import Option
@@ -36,14 +35,14 @@ class OPTIONS(FileOptions):
 class Source(FileSource):
     options: OPTIONS
 
-    def paths(self) -> list[Path]:
+    def paths(self) -> list[str]:
         """In a folder, the .vcf files at any depth. Hidden ones are being written, or belong to a program."""
-        if not self.options.file.is_dir():
+        if not os.path.isdir(self.options.file):
             return [self.options.file]
         found = []
         for folder, folders, names in os.walk(self.options.file, onerror=_fail):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            found += [Path(folder, name) for name in names if name.lower().endswith(".vcf") and name[0] != "."]
+            found += [f"{folder}/{name}" for name in names if name.lower().endswith(".vcf") and name[0] != "."]
         return sorted(found)
 
     def entries(self, reading: Reading) -> Iterator[tuple[list[str], list[str]]]:
@@ -69,7 +68,7 @@ class Source(FileSource):
         _library()
         paths = self.paths()
         for path in paths[:1]:
-            path.open("rb").close()
+            open(path, "rb").close()
         is_file = paths == [self.options.file]
         return f"{self.options.file} is there" if is_file else f"{self.options.file} has {len(paths)} .vcf files"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 
 FIRST, LONGEST = 1.0, 60.0  # seconds, after a connection error
@@ -12,7 +11,7 @@ FIRST_WINDOW, LARGEST_WINDOW = 10, 50  # messages; by default ejabberd reads 3 k
 
 def message_pause(age: float) -> float:
     """Seconds until a message that was put off is tried again: as long as it has waited, 1 to 60 s, ±20 %."""
-    return min(max(age, FIRST), LONGEST) * random.uniform(0.8, 1.2)  # noqa: S311
+    return min(max(age, FIRST), LONGEST) * _jitter(0.8, 1.2)
 
 
 def may_be_older(name: str, seconds: float) -> bool:
@@ -21,6 +20,12 @@ def may_be_older(name: str, seconds: float) -> bool:
     """
     now = time.time()
     return not f"{now - seconds:017.6f}" <= name <= f"{now:017.6f}"
+
+
+def _jitter(least: float, most: float) -> float:
+    import random  # here: the first call needn't wait for it
+
+    return random.uniform(least, most)  # noqa: S311
 
 
 class SessionPause:
@@ -40,7 +45,7 @@ class SessionPause:
         first, longest = (FIRST_REFUSED, LONGEST_REFUSED) if refused else (FIRST, LONGEST)
         self._length = min(2 * self._length, longest) if self._length and refused == self._refused else first
         self._refused, self._failed_at = refused, now
-        self.until = now + self._length * random.uniform(1.0 if refused else 0.8, 1.2)  # noqa: S311
+        self.until = now + self._length * _jitter(1.0 if refused else 0.8, 1.2)
 
     @property
     def refused_until(self) -> float:

@@ -13,7 +13,6 @@ import select
 import signal
 import threading
 import time
-from pathlib import Path
 
 from .. import log, settings
 from ..call import uptime
@@ -44,7 +43,7 @@ class Leave(BaseException):
 
 
 class Sender:
-    def __init__(self, queue: Queue, wake: Trigger, conf: Path) -> None:
+    def __init__(self, queue: Queue, wake: Trigger, conf: str) -> None:
         self.queue, self.trigger, self.conf = queue, wake, conf
         self.settings: settings.Settings | None = None
         self.index_folder = _index_folder(queue.path)

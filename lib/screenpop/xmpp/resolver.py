@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -104,6 +103,8 @@ def in_order(records: Iterable[Record]) -> list[Host]:
         lowest = min(record.priority for record in left)
         candidates = [record for record in left if record.priority == lowest]
         # RFC 2782: a weight of 0 has "a very small chance"
+        import random  # here: a first call without SRV records needn't wait for it
+
         (chosen,) = random.choices(candidates, [record.weight or 0.01 for record in candidates])  # noqa: S311
         left.remove(chosen)
         ordered.append(chosen.host)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 import time
-from pathlib import Path
 from typing import Any
 
 from .errors import SessionError
@@ -21,7 +20,7 @@ class TLS(transports.TLS):  # type: ignore[misc] # xmpppy looks its plug-ins up 
         raise protocol.NodeProcessed
 
 
-def context(ca_file: Path | None, direct_tls: bool) -> ssl.SSLContext:
+def context(ca_file: str | None, direct_tls: bool) -> ssl.SSLContext:
     """A TLS context that trusts the system's CAs, or the configured CA. Raises SessionError."""
     try:
         made = ssl.create_default_context(cafile=ca_file)

@@ -6,7 +6,6 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin
 
@@ -41,7 +40,7 @@ class Client:
     Raises SourceError. No text of an error has a path or a query in it: there may be a secret in them.
     """
 
-    def __init__(self, ca_file: Path | None, headers: Mapping[str, str]) -> None:
+    def __init__(self, ca_file: str | None, headers: Mapping[str, str]) -> None:
         self._headers = HTTPHeaderDict(_HEADERS)
         self._headers.update(headers)
         self._pools = PoolManager(maxsize=CONNECTIONS, ssl_context=tls_context(ca_file))
