@@ -14,7 +14,7 @@ from pathlib import Path
 from parts.asterisk import CONFIG
 from parts.box import INSTALLED, PREFIX
 from parts.web import Exchange, Web
-from real import PATIENCE, SCREEN_POP, Calls, Held, numbers_in, real_calls
+from real import PATIENCE, SCREEN_POP, Calls, Held, number, numbers_in, real_calls
 
 CALLS, ROUNDS = 60, 3
 WARM_UP = 3  # calls
@@ -95,7 +95,7 @@ def measure() -> list[str]:
         web.behaves(slowly)
         box = calls.asterisk.box
         box.add_package("urllib3")
-        customers = (f"+1555{number:07},Person {number}\n" for number in range(1, 10_000, 2))
+        customers = (f"{number(which)},Person {which}\n" for which in range(1, 10_000, 2))
         box.path("/srv/customers.csv").write_text("phone,full_name\n" + "".join(customers))
         box.path(ASK).write_text(SCRIPT)
         box.path(ASK).chmod(0o755)
@@ -104,7 +104,7 @@ def measure() -> list[str]:
         asked["somebody known"] = questions(calls, is_known=True)
         conf = box.path(f"{CONFIG}/screen_pop.conf")
         without = conf.read_text()
-        for number in range(ROUNDS):
+        for done in range(ROUNDS):
             use(calls, conf, without)
             made, last = burst(calls)
             pops["without a source"] += [pop for _, pop in made]
@@ -114,7 +114,7 @@ def measure() -> list[str]:
             pops["known by the index"] += [pop for call, pop in made if is_known(call)]
             pops["not known by it"] += [pop for call, pop in made if not is_known(call)]
             lasts["with"].append(last)
-            print(f"\rround {number + 1} of {ROUNDS}", end="", file=sys.stderr)
+            print(f"\rround {done + 1} of {ROUNDS}", end="", file=sys.stderr)
 
     print(f"\n\n{'question to DB(cidname/…), ms':40}{'median':>10}{'worst':>10}")
     for what, took in asked.items():

@@ -23,7 +23,7 @@ from pathlib import Path
 from parts.pbx import Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
-from real import QUIET, numbers_in, real_prosody
+from real import QUIET, number, numbers_in, real_prosody
 from screenpop.call import Call
 from screenpop.spool import trigger
 from screenpop.spool.replies import Replies
@@ -44,7 +44,7 @@ class Drain:
 def drain(prosody: Prosody, folder: Path, count: int) -> Drain:
     # late_after=0: all messages are marked as late, as after an outage
     with Recipient.at(prosody) as alice, Pbx(folder, prosody, prosody.ca_file, late_after=0) as pbx:
-        calls = [Call(number=f"+1555{number:07}", extension="123") for number in range(count)]
+        calls = [Call(number=number(which), extension="123") for which in range(count)]
         calls[0].receipt = True  # so the sender reports each step
         for call in calls:
             pbx.outbox.put(call)
@@ -122,10 +122,10 @@ def row(what: str, values: list[float], worst: float, digits: int = 1) -> str:
 def main(count: int, rounds: int) -> list[str]:
     drains = []
     with real_prosody() as prosody:
-        for number in range(rounds):
+        for done in range(rounds):
             with tempfile.TemporaryDirectory() as folder:
                 drains.append(drain(prosody, Path(folder), count))
-            print(f"\rround {number + 1} of {rounds}", end="", file=sys.stderr)
+            print(f"\rround {done + 1} of {rounds}", end="", file=sys.stderr)
     return report(drains, count)
 
 

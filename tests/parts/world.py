@@ -74,6 +74,7 @@ class Server:
         self.error_at = "sign-in"  # or "send", "confirm", "confirmation" (it has taken them), "process", "keep-alive"
         self.signing_in: Callable[[], object] = lambda: None  # what happens during a sign-in
         self.confirming: Callable[[], object] = lambda: None  # and before the server takes a window
+        self.working: Callable[[], object] = lambda: None  # and while it handles a window
         self.closing: Callable[[], object] = lambda: None  # and while a session is closed
         self.session: PlayedSession | None = None
 
@@ -143,11 +144,13 @@ class PlayedSession:
         self.server.raise_at("send")
         self.unconfirmed.append(Stanza(xml, self.server.world.now))
 
-    def confirm(self) -> None:
+    def confirm(self, meanwhile: Callable[[], object]) -> None:
         self._must_be_open()
         server = self.server
         server.windows.append(len(self.unconfirmed))
         server.confirming()
+        meanwhile()
+        server.working()
         server.raise_at("confirm")
         while self.unconfirmed:
             stanza = self.unconfirmed.pop(0)

@@ -243,6 +243,19 @@ def test_a_server_that_confirms_only_two_in_time_gets_all_messages_in_smaller_wi
     assert Counter(map(caller, world.server.texts())) == dict.fromkeys(map(str, range(12)), 1)
 
 
+def test_calls_are_taken_in_while_the_server_handles_a_window(world: World) -> None:
+    def comes() -> None:
+        if not waiting:
+            world.call("2")
+
+    waiting: list[tuple[str, str]] = []
+    world.call("1")
+    world.server.confirming = comes
+    world.server.working = lambda: waiting.extend(world.waiting())
+    world.run()
+    assert waiting[:2] == [("1", ALICE), ("2", ALICE)]
+
+
 def test_messages_of_a_window_that_was_confirmed_are_not_sent_again_after_an_error(world: World) -> None:
     def fails_once() -> None:
         breaks(world.server, unreachable() if len(world.server.windows) == 2 else None, "confirm")

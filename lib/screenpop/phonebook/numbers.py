@@ -121,10 +121,11 @@ def _region(number: PhoneNumber, country: str) -> str:
     """The code of its country; empty for satellites and the like. Several countries can share a number, as all with +1
     do a free 800 one: this one then has it.
     """
-    if phonenumbers.is_valid_number_for_region(number, country):
-        return country
-    found = phonenumbers.region_code_for_number(number)
-    if not found:  # not valid: by its country code
-        sharing = phonenumbers.region_codes_for_country_code(number.country_code or 0)
-        found = country if country in sharing else next(iter(sharing), "")
+    sharing = phonenumbers.region_codes_for_country_code(number.country_code or 0)
+    found = next(iter(sharing), "")
+    if len(sharing) > 1:
+        if phonenumbers.is_valid_number_for_region(number, country):
+            return country
+        valid = phonenumbers.region_code_for_number(number)
+        found = valid or (country if country in sharing else found)
     return found if found in NAMES else ""

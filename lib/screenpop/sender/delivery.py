@@ -29,8 +29,10 @@ class Delivery:
         self.in_flight: dict[str, Message] = {}  # sent and not confirmed, by stanza id
         self._errors: dict[str, Result] = {}  # of those in flight, by stanza id
 
-    def send(self, session: Session, names: list[str], settings: Settings, facts: Facts) -> None:
-        """`facts`: what the number of a call tells (`Book.facts`).
+    def send(
+        self, session: Session, names: list[str], settings: Settings, facts: Facts, meanwhile: Callable[[], object]
+    ) -> None:
+        """`facts`: what the number of a call tells (`Book.facts`). `meanwhile` is called while the server works.
 
         Raises SessionError; then the messages without a result stay as they are, and are sent again."""
         began, confirmed = time.monotonic(), False
@@ -40,7 +42,7 @@ class Delivery:
                 self.in_flight[message.id] = message
                 session.send(xml)
             if self.in_flight:
-                session.confirm()
+                session.confirm(meanwhile)
                 self.replies.step("message", "confirmed by the server")
             confirmed = True
             self.window.confirmed(time.monotonic() - began, STEP_DEADLINE)

@@ -234,7 +234,7 @@ class Sender:
                 lambda *error: self.delivery.on_error(current, *error),
                 self.replies.receipt,
             )
-            self.delivery.send(session, names, current, self.book.facts)
+            self.delivery.send(session, names, current, self.book.facts, lambda: self._take_more_in(current))
             self.connection.pause.end()
             self.log.problems_are_over(log.SESSION)
         except SessionError as error:
@@ -243,6 +243,10 @@ class Sender:
         except Exception as error:  # a bug: the session may be in any state
             self.connection.failed(refused=False)
             self._nothing_can_be_sent(f"{type(error).__name__}: {error}")
+
+    def _take_more_in(self, current: settings.Settings) -> None:
+        with contextlib.suppress(OSError):  # it will be met again by `_work`
+            self.intake.take_in(current.pop, self.book)
 
     def _nothing_can_be_sent(self, reason: str) -> None:
         """No message is to blame: all of them wait, except those that are too old or too many."""

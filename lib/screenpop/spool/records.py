@@ -22,6 +22,9 @@ LARGEST = 2_097_152  # bytes of a file that is read
 NO_RECIPIENT = ""  # of a call that failed before it was known who is told
 
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 class InvalidFile(ValueError):
     """A file that is no call or no message, and why."""
 
@@ -43,7 +46,7 @@ class Message:
 
     def json(self) -> bytes:
         record = {"call": self.call.record(), "to": self.to, "reason": self.reason, "contact": self.contact}
-        return json.dumps(record, ensure_ascii=False).encode("utf-8", "ignore")
+        return _encode(record).encode("utf-8", "ignore")
 
 
 def message_name(stanza_id: str) -> str:

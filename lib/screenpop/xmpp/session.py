@@ -193,13 +193,15 @@ class Session:
         with self.client.sending("message"):
             self.client.send(message)
 
-    def confirm(self) -> None:
+    def confirm(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Return when the server has accepted all that was sent: it handles stanzas in order, so its response to a ping
         (XEP-0199), a result or an error, means that it has handled everything before the ping. Its errors to these
-        messages arrive before that response.
+        messages arrive before that response. `meanwhile` is called while the server works.
         """
         self._start_deadline(self.client)
-        self.client.request(self._ping(), "message")
+        responses = self.client.begin_request(self._ping(), "message")
+        meanwhile()
+        self.client.wait(lambda: responses, "message")
 
     def _ping(self) -> Any:
         return protocol.Protocol(

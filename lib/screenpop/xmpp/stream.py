@@ -191,13 +191,18 @@ class Client(xmpp.Client):  # type: ignore[misc] # xmpppy compares the name of t
 
     def request(self, iq: Any, step: str) -> Any:
         """Send an iq and return its response, a result or an error."""
+        responses = self.begin_request(iq, step)
+        self.wait(lambda: responses, step)
+        return responses[0]
+
+    def begin_request(self, iq: Any, step: str) -> list[Any]:
+        """Send an iq. Its response will be added to the list."""
         responses: list[Any] = []
         iq.setID(os.urandom(8).hex())  # random, so that nobody else can send the response
         self.Dispatcher._expected[iq.getID()] = (lambda _, response: responses.append(response), {})
         with self.sending(step):
             self.send(iq)
-        self.wait(lambda: responses, step)
-        return responses[0]
+        return responses
 
 
 def stanza_error(stanza: Any) -> tuple[str, str, str]:
