@@ -38,6 +38,9 @@ class Backlog:
         fresh = nsmallest(count, [name for name in due if name >= late])
         return fresh + nsmallest(count - len(fresh), [name for name in due if name < late])
 
+    def count_due(self, now: float) -> int:
+        return sum(when <= now for when in self._due.values())
+
     def next_due(self) -> float | None:
         """When the next message is due, if any waits."""
         return min(self._due.values(), default=None)

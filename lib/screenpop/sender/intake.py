@@ -25,7 +25,7 @@ from .backlog import Backlog
 from .replies import Replies, tell
 from .results import Results, never
 
-CALLS_AT_ONCE = 100  # calls that are taken in before the next window of messages is sent
+CALLS_AT_ONCE = 50  # calls that are taken in before the next window of messages is sent
 
 
 class Intake:
@@ -49,12 +49,15 @@ class Intake:
         deadlines = (lookup.deadline for _, _, lookup in self.asking.values())
         return min((*self.delayed.values(), *deadlines), default=None)
 
-    def take_in(self, pop: PopOptions, book: Book) -> bool:
-        """Take some calls in: fresh ones first, then the oldest. Returns whether there were any. Raises OSError."""
+    def take_in(self, pop: PopOptions, book: Book, late_too: bool = True) -> bool:
+        """Take some calls in: fresh ones first, then the oldest of the late ones, if these are wanted.
+
+        Returns whether there were any. Raises OSError.
+        """
         now = time.monotonic()
         names = [name for name in self.waiting() if name not in self.asking and self.delayed.get(name, 0.0) <= now]
         fresh = bisect(names, f"{time.time() - pop.late_after:017.6f}")  # names begin with the time of the call
-        chosen = [*names[fresh:], *names[:fresh]][:CALLS_AT_ONCE]
+        chosen = [*names[fresh:], *(names[:fresh] if late_too else ())][:CALLS_AT_ONCE]
         ready = [name for name, (_, _, lookup) in self.asking.items() if lookup.is_ready()]
         for name in [*ready, *chosen]:
             try:

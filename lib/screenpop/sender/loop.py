@@ -162,7 +162,8 @@ class Sender:
         self._tend_index()
         worked, spool_is_well = False, True
         try:
-            worked = self.intake.take_in(current.pop, self.book)
+            enough_waits = self.backlog.count_due(time.monotonic()) >= self.delivery.window.size
+            worked = self.intake.take_in(current.pop, self.book, late_too=not enough_waits)
         except OSError as error:  # out of file descriptors
             spool_is_well = False
             self.intake.delayed.clear()  # else their time would have come at once, again and again
