@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 from parts.agi_commands import CommandState, answer
 from parts.agi_peers import AST_ENVIRONMENT, FastAgi, PeerTimeout, Script
@@ -103,6 +103,10 @@ class Channel:
             dialplan=dialplan or {},
         )
         self.state.hung_up = hungup
+
+    def dials(self, channel: Text, **known: Any) -> Channel:
+        """A channel that Dial() makes: it inherits variables (ast_channel_inherit_variables)."""
+        return Channel(channel=channel, variables=self.state.inherited, **known)
 
     def environment(self, argv: Sequence[str]) -> list[str]:
         """setup_env"""

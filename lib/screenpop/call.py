@@ -11,7 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-EVENTS = ("ringing", "answered", "missed", "ended")
+EVENTS = ("ringing", "answered", "missed", "ended")  # that the dialplan may name
+OUTCOMES = ("answered", "missed", "busy", "voicemail")  # what `ended` turns out to be
 # SIP users in place of a number that may not be shown: RFC 3323 section 4.1.1.3 has the first, and gateways the others.
 # chan_pjsip takes the user in From for a number that may be shown.
 NO_NUMBER = ("anonymous", "restricted", "unavailable")
@@ -26,6 +27,8 @@ class Call:
     `presentation`: Asterisk's number (`callerid.h`: `& 0x60` is not 0 for restricted or unavailable). If the number
     must not be shown, `number` and `name` are empty and `withheld` is true.
     `cidname`: the name that Asterisk's own database has for the number, DB(cidname/NUMBER).
+    `follows`: the ids of the calls whose event this is, joined by "&"; empty for a call that has just come.
+    `peer`: who has answered. `talked`: for how many seconds; -1 if that is not known.
     `to`: recipients given by the dialplan, joined by "&"; empty for the configured ones.
     `receipt`: request a receipt from the recipient's client (XEP-0184).
     """
@@ -48,6 +51,9 @@ class Call:
         channel: str = "",
         uniqueid: str = "",
         cidname: str = "",
+        follows: str = "",
+        peer: str = "",
+        talked: float = -1.0,
         to: str = "",
         receipt: bool = False,
     ) -> None:
@@ -69,6 +75,9 @@ class Call:
         self.channel = channel
         self.uniqueid = uniqueid
         self.cidname = cidname
+        self.follows = follows
+        self.peer = peer
+        self.talked = talked
         self.to = to
         self.receipt = receipt
 
@@ -148,5 +157,5 @@ BOOT = _boot_id()
 # the types that each field may have in JSON
 _KINDS: dict[str, tuple[type, ...]] = {
     **{name: (type(value),) for name, value in vars(Call(time=1.0)).items()},
-    **dict.fromkeys(("time", "uptime"), (float, int)),
+    **dict.fromkeys(("time", "uptime", "talked"), (float, int)),
 }

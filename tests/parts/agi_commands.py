@@ -58,6 +58,7 @@ class CommandState:
         self.executed: list[tuple[str, str]] = []
         self.database: dict[str, str] = {}
         self.variables: dict[str, str] = {}
+        self.inherited: dict[str, str] = {}  # by the names that dialled channels get: those with underscores
         self._applications = {"noop": 0, "set": 0, **{name.lower(): result for name, result in applications.items()}}
         self._dialplan = dialplan
         for name, value in variables.items():
@@ -76,11 +77,16 @@ class CommandState:
         }
         if name.startswith("DB(") and name.endswith(")"):
             return self.database.get(name[3:-1], "")
+        if name.startswith("DIALPLAN_EXISTS(") and name.endswith(")"):
+            context, extension, priority = name[16:-1].split(",")
+            return str(int(self.has_extension(context, extension, priority)))
         return built_in.get(name, self.variables.get(name))
 
     def write(self, name: str, value: str) -> None:
         """pbx_builtin_setvar_helper: one or two leading underscores mean inheritance and are not part of the name"""
-        name = re.sub("^__?", "", name)
+        underscores, name = re.fullmatch("(_?_?)(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
+        if underscores:
+            self.inherited["__" * (underscores == "__") + name] = value
         if name == "CALLERID(num)":
             self.callerid = value
         elif name == "CALLERID(name)":

@@ -171,7 +171,11 @@ def test_a_byte_order_mark_and_the_case_of_names_dont_matter(tmp_path: Path) -> 
         (r"message = {name}\n{URL}.", "message: {url} needs a line of its own", "behind it if something follows"),
         ("places = true", "places: 'true'", "should be one of the words yes, no"),
         ("message =", "message has no value", "add one, or remove the line"),
-        ("lingre = 3", "[pop] has no option 'lingre'", "there are to, message, country, places, late_after"),
+        (
+            "lingre = 3",
+            "[pop] has no option 'lingre'",
+            "there are to, message, events, corrections, country, places, late_after",
+        ),
         ("jid = pbx@example.org", "[pop] has no option 'jid'", "there are to, message"),
         ("to = bob@example.org", "to is set twice", "the first time in line 5"),
         ("[pops]", "[pops] is unknown", "there are [xmpp], [pop], [spool], [log]"),

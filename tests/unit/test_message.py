@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from screenpop.call import Call
-from screenpop.pop.message import DEFAULT, LONGEST, text
+from screenpop.pop.message import DEFAULT, DEFAULTS, LONGEST, text
 from screenpop.text import clean
 
 BEGAN = time.mktime((2026, 1, 2, 12, 4, 0, 0, 0, -1))  # local time, as the pop shows it
@@ -22,10 +22,11 @@ def said(
     age: float | None = None,
     facts: Mapping[str, str] | None = None,
     contact: Mapping[str, str] | None = None,
+    outcome: Call | None = None,
     **known: Any,
 ) -> str:
     call = Call(**{"time": BEGAN, "number": "+15551234567", "name": "Ann Example", "extension": "123", **known})
-    return text(call, template, age, facts, contact)
+    return text(call, template, age, facts, contact, outcome)
 
 
 @pytest.mark.parametrize(
@@ -37,13 +38,44 @@ def said(
         ({"number": "", "name": ""}, "Call from unknown number to 123"),
         ({"number": "", "name": "", "withheld": True}, "Call from number withheld to 123"),
         ({"number": "00 1 (555) 123"}, "Call from Ann Example, 00 1 (555) 123 to 123"),  # as it came
-        ({"event": "answered"}, "Answered call from Ann Example, +15551234567 to 123"),
-        ({"event": "missed"}, "Missed call from Ann Example, +15551234567 to 123"),
-        ({"event": "ended"}, "Ended call from Ann Example, +15551234567 to 123"),
     ],
 )
 def test_the_default_says_who_calls_whom(known: dict[str, Any], expected: str) -> None:
     assert said(**known) == expected
+
+
+@pytest.mark.parametrize(
+    ("event", "after", "known", "expected"),
+    [
+        ("answered", 12, {"peer": "bob", "talked": 192.0}, "Call from {}: answered by bob, 3 min 12 s"),
+        ("answered", 12, {"talked": 3723.0}, "Call from {}: answered, 1 h 2 min"),
+        ("answered", 12, {"peer": "bob"}, "Call from {}: answered by bob"),
+        ("answered", 12, {"talked": 0.0}, "Call from {}: answered, 0 s"),
+        ("missed", 20.4, {}, "Missed call from {}, 12:04, rang 20 s"),
+        ("missed", -5, {}, "Missed call from {}, 12:04, rang 0 s"),  # somebody has set the clock
+        ("busy", 2, {}, "Call from {}, 12:04, busy"),
+        ("voicemail", 45, {}, "Missed call from {}, 12:04, rang 45 s, voicemail"),
+    ],
+)
+def test_the_outcome_is_told_in_a_text_that_stands_alone(
+    event: str, after: float, known: dict[str, Any], expected: str
+) -> None:
+    outcome = Call(time=BEGAN + after, event=event, **known)
+    assert said(DEFAULTS[event], outcome=outcome) == expected.format("Ann Example, +15551234567 to 123")
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        ("answered", "Call from {}: answered by bob"),
+        ("missed", "Missed call from {}, 12:04"),
+        ("busy", "Call from {}, 12:04, busy"),
+    ],
+)
+def test_an_event_of_a_call_that_is_not_known_tells_what_it_knows_itself(event: str, expected: str) -> None:
+    handler: dict[str, Any] = {"extension": "ended", "context": "screen_pop", "dnid": "100"}
+    text = said(DEFAULTS[event], event=event, peer="bob", **handler)
+    assert text == expected.format("Ann Example, +15551234567 to 100")
 
 
 def test_a_template_has_all_that_is_known() -> None:

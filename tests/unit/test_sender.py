@@ -166,7 +166,7 @@ def test_a_late_message_says_so(world: World) -> None:
     world.run()
     (stanza,) = world.server.taken
     assert re.fullmatch(r"1 \(\d\d:\d\d, 2 minutes ago\)", stanza.body)
-    assert stanza.children["delay"].tag == "{urn:xmpp:delay}delay"
+    assert "delay" not in stanza.children  # clients hide what has one that is older than their newest message
 
 
 def test_a_message_is_late_only_after_the_configured_time(world: World) -> None:
@@ -174,8 +174,7 @@ def test_a_message_is_late_only_after_the_configured_time(world: World) -> None:
     world.call("1", age=59)
     world.call("2", age=61)
     world.run()
-    late = {stanza.body[0]: (" ago)" in stanza.body, "delay" in stanza.children) for stanza in world.server.taken}
-    assert late == {"1": (False, False), "2": (True, True)}
+    assert {stanza.body[0]: " ago)" in stanza.body for stanza in world.server.taken} == {"1": False, "2": True}
 
 
 @pytest.mark.parametrize("jump", [-HOUR, HOUR])

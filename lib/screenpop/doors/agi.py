@@ -12,13 +12,12 @@ import sys
 from ..call import EVENTS, Call, stands_for_no_number
 from ..spool.outbox import Outbox, path_from_environment
 from ..text import clean
-from . import intake
+from . import following, intake
 from .conversation import AGI
-from .pyst2 import AGIException
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 # Asterisk substitutes ${CALLERID(num)} in the arguments of AGI() before it splits them: a caller who calls as
 # "1,eve@evil.test" would choose the recipients. With such a number all arguments are ignored.
@@ -104,13 +103,7 @@ def seconds_to_wait(agi: AGI) -> tuple[float, str]:
 
 def name_in_database(agi: AGI, number: str) -> str:
     """The name that Asterisk's own database has for a number, DB(cidname/NUMBER); empty where it has none."""
-    if not number or not KEY.issuperset(number):
-        return ""
-    try:
-        text = agi.get_variable(f"DB(cidname/{number})")
-    except Exception:  # whatever it is, the call must still be queued
-        return ""
-    return clean(text.encode("ascii", "surrogateescape"))
+    return clean(agi.value(f"DB(cidname/{number})")) if number and KEY.issuperset(number) else ""
 
 
 def act_as_owner(outbox: str) -> None:
@@ -145,15 +138,11 @@ def main() -> None:
     act_as_owner(outbox.path)
     seconds, problem = seconds_to_wait(agi)
     call.cidname = name_in_database(agi, call.number)
+    if call.event == EVENTS[0]:
+        following.begin(agi, call)
+    else:
+        following.describe(agi, call)
     status, more = intake.hand_over(outbox, call, seconds, hang_up.wait_readable)
     for text in filter(None, [*problems, problem, *more]):
-        try_command(agi.verbose, f"screen_pop: {text}", 1)
-    try_command(agi.set_variable, "SCREEN_POP_STATUS", status)
-
-
-def try_command(command: Callable[..., None], *arguments: object) -> None:
-    """A command whose failure changes nothing: by now the call is queued, or can't be."""
-    try:
-        command(*arguments)
-    except (AGIException, OSError):
-        pass
+        agi.attempt(agi.verbose, f"screen_pop: {text}", 1)
+    agi.attempt(agi.set_variable, "SCREEN_POP_STATUS", status)

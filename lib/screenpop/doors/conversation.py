@@ -7,6 +7,7 @@ from . import pyst2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import BinaryIO
 
 
@@ -39,6 +40,21 @@ class AGI(pyst2.AGI):  # type: ignore[misc]
             return super().get_result()  # type: ignore[no-any-return]
         except ValueError as error:  # a line that doesn't begin with a number
             raise pyst2.AGIUnknownError(f"not a reply: {error}") from error
+
+    def value(self, name: str) -> str:
+        """A channel variable or a dialplan function, as clean text; empty where there is none, or none can be had."""
+        try:
+            text = self.get_variable(name)
+        except Exception:  # whatever it is, the call must still be queued
+            return ""
+        return clean(text.encode("ascii", "surrogateescape"), limit=1024)
+
+    def attempt(self, command: Callable[..., None], *arguments: object) -> None:
+        """A command whose failure changes nothing for the call."""
+        try:
+            command(*arguments)
+        except (pyst2.AGIException, OSError):
+            pass
 
     def test_hangup(self) -> None:
         """A call whose caller has hung up is shown as well; variables can also be set on a dead channel."""

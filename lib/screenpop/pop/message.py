@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from ..call import Call
 from ..text import clean
 
-DEFAULT = "{event} from {caller} to {extension}\n{company}\n{place}\n{country}\n{url}"
+_MORE = "\n{company}\n{place}\n{country}\n{url}"
+DEFAULT = "{event} from {caller} to {extension}" + _MORE
+DEFAULTS = {  # by event
+    "ringing": DEFAULT,
+    "answered": "{event} from {caller} to {extension}: {outcome}" + _MORE,
+    **dict.fromkeys(("missed", "busy", "voicemail"), "{event} from {caller} to {extension}, {outcome}" + _MORE),
+}
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 LONGEST = 2000  # characters of a text
 LONGEST_FIELD = 500
@@ -18,7 +24,7 @@ _PLAIN = re.compile(r"[\w.+*#@:;=~%!$&'/-]+|[0-9+*#\s().\-/\u2010-\u2015]+")  # 
 _QUOTES = str.maketrans(dict.fromkeys('"\u201c\u201d\u201e\u201f\u2033\u2036\u3003\uff02\xab\xbb', "'"))
 # Extensions that nobody dialled: where the call started, ended, or went wrong (pbx.c)
 _SPECIAL = ("s", "h", "i", "t", "T", "o", "a", "e")
-_EVENT = {"ringing": "Call", "answered": "Answered call", "missed": "Missed call", "ended": "Ended call"}
+_EVENT = {"missed": "Missed call", "voicemail": "Missed call"}
 
 
 def text(
@@ -27,8 +33,9 @@ def text(
     age: float | None = None,
     facts: Mapping[str, str] | None = None,
     contact: Mapping[str, str] | None = None,
+    outcome: Call | None = None,
 ) -> str:
-    """The text of a pop; `age`: seconds for which it has waited, if it should say so.
+    """The text of a pop; `age`: seconds since the call, if it should say so. `outcome`: the event that ended the call.
 
     `facts`: what the number itself tells: `number` for reading, `country`, `place`. `contact`: the fields that the
     phone book has of the caller, empty for a stranger; None without a phone book. Each line of the template is filled
@@ -36,35 +43,54 @@ def text(
     """
     if call.withheld:
         facts = contact = None
-    values = _values(call, facts or {}, contact)
+    values = _values(call, facts or {}, contact, outcome or call)
     lines = [line for line in (_fill(line, values) for line in template.split("\n")) if line]
     while len("\n".join(lines)) > LONGEST:
         lines.pop()
     if not lines or lines == [values["url"]]:  # clients don't show an empty message, and take a mere link for a file
-        return text(call, DEFAULT, age, facts, contact)
+        return text(call, DEFAULTS.get((outcome or call).event, DEFAULT), age, facts, contact, outcome)
     if age is not None:
         lines[0] += f" ({_clock(time.time() - age)}, {ago(age)} ago)"
     return "\n".join(lines)
 
 
-def _values(call: Call, facts: Mapping[str, str], contact: Mapping[str, str] | None) -> dict[str, str]:
+def _values(call: Call, facts: Mapping[str, str], contact: Mapping[str, str] | None, last: Call) -> dict[str, str]:
     """What each placeholder stands for: clean text in one line."""
     known = contact or {}
     number = "number withheld" if call.withheld else facts.get("number") or _number(call.number) or "unknown number"
     values = {
         **facts,
         **known,
-        "event": _EVENT.get(call.event, "Call"),
+        "event": _EVENT.get(last.event, "Call"),
         "number": number,
         "name": known.get("name") or _as_said(clean(call.name), contact),
-        "extension": ((call.dnid or call.extension) if call.extension in _SPECIAL else call.extension) or "?",
+        "extension": ((call.dnid or call.extension) if not was_dialled(call) else call.extension) or "?",
         "dnid": call.dnid,
         "time": _clock(call.time),
+        "peer": last.peer,
+        "duration": _duration(last.talked) if last.talked >= 0 else "",
+        "rang": _duration(last.time - call.time) if last.event in ("missed", "voicemail") and last is not call else "",
     }
+    values["outcome"] = _outcome(last.event, values)
     values = {placeholder: clean(value, LONGEST_FIELD) for placeholder, value in values.items()}
     values["caller"] = ", ".join(filter(None, (values["name"], values["number"])))
     values["url"] = _link(known.get("url", ""))
     return values
+
+
+def was_dialled(call: Call) -> bool:
+    """Whether somebody dialled its extension; else that is one of Asterisk's, or of the handler for the call's end."""
+    return call.extension not in _SPECIAL and call.context != "screen_pop"
+
+
+def _outcome(event: str, values: Mapping[str, str]) -> str:
+    """What became of the call, in a few words that need no other message."""
+    if event == "answered":
+        by = f"answered by {values['peer']}" if values["peer"] else "answered"
+        return f"{by}, {values['duration']}" if values["duration"] else by
+    rang = f"rang {values['rang']}" if values["rang"] else ""
+    last = event if event in ("busy", "voicemail") else ""
+    return ", ".join(filter(None, (values["time"], rang, last)))
 
 
 def _link(url: str) -> str:
@@ -98,6 +124,15 @@ def _fill(line: str, values: Mapping[str, str]) -> str:
 
 def _clock(seconds: float) -> str:
     return time.strftime("%H:%M", time.localtime(seconds))
+
+
+def _duration(seconds: float) -> str:
+    """In its two largest units."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def ago(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..config import Option, Required, Section, seconds, yes_or_no
 from ..phonebook.countries import NAMES
 from ..xmpp import jid
-from . import message
+from .message import DEFAULT, DEFAULTS
 
 
 def _recipients(text: str) -> tuple[str, ...]:
@@ -26,9 +26,18 @@ def _country(text: str) -> str:
     return text
 
 
+def _events(text: str) -> tuple[str, ...]:
+    events = tuple(part.strip() for part in text.split(","))
+    if not set(events) <= set(DEFAULTS):
+        raise ValueError(f"{text!r} should be some of {', '.join(DEFAULTS)}")
+    return events
+
+
 class PopOptions(Section):
     to = Required(_recipients, "a recipient, such as alice@example.org")
-    message = Option(_template, message.DEFAULT)
+    message = Option(_template, DEFAULT)
+    events = Option(_events, tuple(DEFAULTS))
+    corrections = Option(yes_or_no, True)
     country = Option(_country, "US")
     places = Option(yes_or_no, False)
     late_after = Option(seconds, 30.0)

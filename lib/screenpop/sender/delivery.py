@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from ..call import Call
+from ..call import EVENTS, Call
 from ..log import SPOOL, Log
 from ..pop import message as text
+from ..pop.message import DEFAULT, DEFAULTS
 from ..settings import Settings
 from ..spool.queue import Queue
 from ..spool.records import InvalidFile, Message
@@ -63,11 +64,15 @@ class Delivery:
             except ValueError as error:  # a server might close the stream for it, and every message would wait
                 self.results.settle(message, never(str(error)), settings.pop.give_up_after)
                 continue
-            age = message.call.age()
-            late = age if age > settings.pop.late_after else None
+            late = message.call.age() if message.event.age() > settings.pop.late_after else None
+            template = (
+                settings.pop.message if message.event.event == EVENTS[0] else DEFAULTS.get(message.event.event, DEFAULT)
+            )
+            replaces = message.first_id if message.is_second and settings.pop.corrections else ""
             try:
-                body = text.text(message.call, settings.pop.message, late, facts(message.call), message.contact)
-                xml = stanza.chat(message.id, message.to, body, late, message.call.receipt)
+                known = facts(message.call)
+                body = text.text(message.call, template, late, known, message.contact, message.outcome)
+                xml = stanza.chat(message.id, message.to, body, message.event.receipt, replaces)
             except Exception as error:  # a bug, which must not hold up other messages
                 self.results.settle(message, later(f"{type(error).__name__}: {error}"), settings.pop.give_up_after)
                 continue

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from bisect import bisect
-from typing import Any
+from collections.abc import Collection
+from typing import Any, Optional
 
-from ..call import Call
+from ..call import EVENTS, Call
 from ..log import SPOOL, Log
 from ..phonebook.book import Book
 from ..phonebook.lookup import Lookup
@@ -25,6 +26,7 @@ from .backlog import Backlog
 from .replies import Replies, tell
 from .results import Results, never
 
+Contact = Optional[dict[str, str]]
 CALLS_AT_ONCE = 50  # calls that are taken in before the next window of messages is sent
 
 
@@ -46,24 +48,25 @@ class Intake:
 
     def next_due(self) -> float | None:
         """When the next call is due that could not be taken in, or that waits no longer for the phone book."""
-        deadlines = (lookup.deadline for _, _, lookup in self.asking.values())
+        deadlines = (lookup.deadline for call, _, lookup in self.asking.values() if not self._must_wait(call))
         return min((*self.delayed.values(), *deadlines), default=None)
 
-    def take_in(self, pop: PopOptions, book: Book, late_too: bool = True) -> bool:
+    def take_in(self, pop: PopOptions, book: Book, late_too: bool = True, in_flight: Collection[str] = ()) -> bool:
         """Take some calls in: fresh ones first, then the oldest of the late ones, if these are wanted.
 
-        Returns whether there were any. Raises OSError.
+        `in_flight`: the ids of stanzas whose confirmation has not come. Returns whether there were any calls. Raises
+        OSError.
         """
         now = time.monotonic()
         names = [name for name in self.waiting() if name not in self.asking and self.delayed.get(name, 0.0) <= now]
         fresh = bisect(names, f"{time.time() - pop.late_after:017.6f}")  # names begin with the time of the call
         chosen = [*names[fresh:], *(names[:fresh] if late_too else ())][:CALLS_AT_ONCE]
-        ready = [name for name, (_, _, lookup) in self.asking.items() if lookup.is_ready()]
+        ready = [name for name in self.asking if self._is_ready(name, in_flight)]
         for name in [*ready, *chosen]:
             try:
                 if name not in self.asking:
                     self.asking[name] = self._ask(name, book)
-                if self.asking[name][2].is_ready():
+                if self._is_ready(name, in_flight):
                     self._accept(name, pop, *self.asking.pop(name))
             except FileNotFoundError:  # somebody took it away
                 continue
@@ -75,12 +78,22 @@ class Intake:
                 self._bug(name, f"{type(error).__name__}: {error}", pop.give_up_after)
         return bool(ready or chosen)
 
+    def _is_ready(self, name: str, in_flight: Collection[str]) -> bool:
+        call, _, lookup = self.asking[name]
+        return lookup.is_ready() and not self._must_wait(call, in_flight)
+
+    def _must_wait(self, event: Call, in_flight: Collection[str] = ()) -> bool:
+        """Whether the calls that this event follows are being taken in, or their messages being sent."""
+        ids = _followed(event)
+        return any(map(self.queue.is_new, ids)) or any(one.startswith(f"{id}-") for one in in_flight for id in ids)
+
     def _ask(self, name: str, book: Book) -> tuple[Call, Any, Lookup]:
         path = f"{self.queue.path}/new/{name}"
         record = records.read(path)
         call = records.call_from(record, path)
+        firsts = self.queue.first_messages(_followed(call))
         try:
-            lookup = book.ask(call)
+            lookup = book.ask(firsts[0][1].call if firsts else call)
         except Exception as error:  # a bug, or a damaged library: the pop goes out with what the call has
             self.log.write(f"phone book: {type(error).__name__}: {error}")
             lookup = book.stranger(call)
@@ -88,17 +101,45 @@ class Intake:
 
     def _accept(self, name: str, pop: PopOptions, call: Call, record: Any, lookup: Lookup) -> None:
         contact = lookup.contact()
+        firsts = self.queue.first_messages(_followed(call))
+        if firsts:
+            self._follow(name, pop, call, [*firsts], contact)
+            return
         told, failed_before = released.outcomes(record)
         recipients, wrong = routes.recipients(call, pop.to)
         reasons = {**wrong, **failed_before}
         waiting = [Message(call, to, "", contact) for to in recipients if to not in told and to not in reasons]
         failed = [Message(call, to, reason, contact) for to, reason in reasons.items()]
+        silent: list[Message] = []
+        if call.event not in pop.events:  # the outcome of a call that comes may be wanted
+            waiting, silent = [], waiting if call.event == EVENTS[0] else []
+            for message in silent:
+                message.is_silent = True
         self.replies.expect(self.outbox.reply_fifo(call.id), call, [*waiting, *failed])
-        self.queue.accept(name, waiting, failed)
+        self.queue.accept(name, waiting, failed, silent)
         for message in waiting:
             self.backlog.add(message.name)
         for message in failed:
             self.results.settled(message, never(message.reason))
+
+    def _follow(
+        self, name: str, pop: PopOptions, event: Call, firsts: list[tuple[str, Message]], contact: Contact
+    ) -> None:
+        """An event of a call whose messages are known. The first event after a message was sent is the one that the
+        recipient is told; until the message is sent, the last one is.
+        """
+        waiting = []
+        for folder, first in firsts if event.event in pop.events else ():
+            known = {**(first.contact or {}), **(contact or {})} if first.contact or contact else contact
+            if folder == "sent" and not first.is_silent:
+                if not self.queue.has_second(first):
+                    waiting.append(Message(first.call, first.to, "", known, event, is_second=True))
+            elif folder != "failed" and (first.outcome is None or first.outcome.time < event.time):
+                waiting.append(Message(first.call, first.to, "", known, event))
+        self.replies.expect(self.outbox.reply_fifo(event.id), event, waiting)
+        self.queue.accept(name, waiting)
+        for message in waiting:
+            self.backlog.add(message.name)
 
     def _bug(self, name: str, reason: str, give_up_after: float) -> None:
         """The call is tried again after pauses that grow with its age, and given up at the age of `give_up_after`."""
@@ -151,3 +192,8 @@ class Intake:
         message = Message(call, NO_RECIPIENT, reason)
         self.queue.accept(name, [], [message])
         self.results.settled(message, never(reason))
+
+
+def _followed(event: Call) -> list[str]:
+    """The ids of the calls that it follows."""
+    return event.follows.split("&") if event.follows else []

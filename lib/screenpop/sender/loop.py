@@ -247,7 +247,7 @@ class Sender:
 
     def _take_more_in(self, current: settings.Settings) -> None:
         with contextlib.suppress(OSError):  # it will be met again by `_work`
-            self.intake.take_in(current.pop, self.book)
+            self.intake.take_in(current.pop, self.book, in_flight=self.delivery.in_flight)
 
     def _nothing_can_be_sent(self, reason: str) -> None:
         """No message is to blame: all of them wait, except those that are too old or too many."""
@@ -260,7 +260,7 @@ class Sender:
             self.intake.put_off(reason)
             old = [name for name in self.backlog.names() if may_be_older(name, give_up_after)]
             for message in self.delivery.load(old):
-                if message.call.age() > give_up_after:
+                if message.event.age() > give_up_after:
                     self.results.settle(message, later(reason), give_up_after)
             beyond = [name for name in self.queue.oldest_beyond("queue", calls, size) if name in self.backlog]
             for message in self.delivery.load(beyond):

@@ -55,9 +55,11 @@ class Replies:
 
     def result(self, message: Message, kind: str, reason: str) -> None:
         """`kind` is SENT, LATER or NEVER (results.py)."""
-        waiting = self._waiting.get(message.call.id)
-        if waiting is None:
-            return
+        for call in {message.call.id, message.event.id}:
+            if call in self._waiting:
+                self._tell_result(self._waiting[call], message, kind, reason)
+
+    def _tell_result(self, waiting: _Call, message: Message, kind: str, reason: str) -> None:
         if kind == "LATER":
             tell(waiting.fifo, status="QUEUED", reason=f"{message.to}: {reason}")
             return
@@ -66,7 +68,7 @@ class Replies:
         if kind == "NEVER":
             waiting.reasons.append(f"{message.to}: {reason}")
         if not waiting.names:
-            del self._waiting[message.call.id]
+            del self._waiting[waiting.call.id]
             failures = {"reason": clean(", ".join(waiting.reasons), limit=1000)} if waiting.reasons else {}
             tell(waiting.fifo, status="DELIVERED" if waiting.sent else "FAILED", **failures)
 

@@ -48,7 +48,7 @@ class Results:
 
     def settle(self, message: Message, result: Result, give_up_after: float, folder: str = "queue") -> None:
         """`folder`: where the message is, "queue" or "sent" (an error came after its confirmation)."""
-        age = message.call.age()
+        age = message.event.age()
         if result.kind == "LATER" and age > give_up_after:
             result = never(f"given up after {age:.0f} s: {result.reason}")
         if result.kind == "LATER":
@@ -74,4 +74,4 @@ class Results:
         self.replies.result(message, result.kind, result.reason)
 
     def _log(self, message: Message, outcome: str) -> None:
-        self.log.message(message.call.id, message.to or "nobody", outcome, message.call.age())
+        self.log.message(message.call.id, message.to or "nobody", outcome, message.event.age())

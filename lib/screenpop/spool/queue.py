@@ -22,6 +22,7 @@ from .outbox import Outbox
 from .records import NO_RECIPIENT, InvalidFile, Message, call_id, message_name, read_message
 
 FRESH = 2000  # messages that are kept in memory until they are first loaded
+MESSAGES = ("queue", "failed", "sent")  # the folders with messages
 STALE = 3600.0  # seconds after which nobody writes to a file in tmp/ any more
 
 
@@ -36,6 +37,7 @@ class Queue:
         self._owed: dict[str, list[Callable[[], None]]] = {}  # by call id: what is still to be done on the disk
         self._unwritten: dict[str, Message] = {}  # by name
         self._fresh: dict[str, Message] = {}  # by name: accepted and not loaded yet, so that they needn't be read again
+        self._by_call: dict[str, list[str]] | None = None  # names of first messages by call id; read when first needed
 
     @property
     def is_behind(self) -> bool:
@@ -56,6 +58,10 @@ class Queue:
                 if "~" in name and f"{call_id(name)}.json" in calls:
                     self.forget(folder, name)
 
+    def is_new(self, call: str) -> bool:
+        """Whether the call with this id has not been taken in yet."""
+        return call not in self._owed and os.path.lexists(f"{self.path}/new/{call}.json")
+
     def new_calls(self) -> list[str]:
         """The names in new/, the oldest call first. Raises OSError."""
         names = self._names("new")
@@ -72,14 +78,44 @@ class Queue:
             self.make()
             return []
 
-    def accept(self, name: str, waiting: Iterable[Message], failed: Iterable[Message] = ()) -> None:
+    def accept(
+        self, name: str, waiting: Iterable[Message], failed: Iterable[Message] = (), silent: Iterable[Message] = ()
+    ) -> None:
         """A call in new/ becomes messages. The next sender undoes what is done before a kill (`recover`)."""
         steps: list[Callable[[], None]] = []
-        for folder, messages in (("queue", waiting), ("failed", failed)):
+        for folder, messages in (("queue", waiting), ("failed", failed), ("sent", silent)):
             for message in messages:
                 self._unwritten[message.name] = message
+                if self._by_call is not None and not message.outcome:
+                    self._by_call.setdefault(message.call.id, []).append(message.name)
                 steps.append(lambda folder=folder, message=message: self._write_message(folder, message))  # type: ignore[misc]
         self._do(call_id(name), *steps, lambda: files.remove(f"{self.path}/new/{name}"))
+
+    def first_messages(self, calls: Iterable[str]) -> list[tuple[str, Message]]:
+        """The messages of these calls that an event of theirs may follow, each with its folder. Raises OSError."""
+        if self._by_call is None:
+            self._by_call = {}
+            for name in {*self._unwritten, *(name for folder in MESSAGES for name in self._names(folder))}:
+                if name.count("~") == 1 and name.endswith(".json"):
+                    self._by_call.setdefault(call_id(name), []).append(name)
+        names = [name for call in calls for name in self._by_call.get(call, ())]
+        return [found for found in map(self._find, names) if found]
+
+    def _find(self, name: str) -> tuple[str, Message] | None:
+        known = self._unwritten.get(name) or self._fresh.get(name)
+        if known:
+            return "failed" if known.reason else "sent" if known.is_silent else "queue", known
+        for folder in MESSAGES:
+            try:
+                return folder, read_message(f"{self.path}/{folder}/{name}")
+            except (FileNotFoundError, InvalidFile):
+                continue
+        return None
+
+    def has_second(self, first: Message) -> bool:
+        """Whether there is a message already that tells of the outcome."""
+        second = Message(first.call, first.to, is_second=True).name
+        return second in self._unwritten or any(os.path.lexists(f"{self.path}/{one}/{second}") for one in MESSAGES)
 
     def replace_failed(self, name: str, messages: Iterable[Message]) -> None:
         """Messages take the place of a file in failed/. Raises OSError."""
@@ -102,6 +138,7 @@ class Queue:
         def keep() -> None:
             if is_unwritten:
                 self._write(f"sent/{message.name}", message.json())
+                files.remove(f"{self.path}/queue/{message.name}")  # an older text of it
             else:
                 self._move(message.name, "queue", "sent")
             with contextlib.suppress(OSError):  # the file is another user's, or somebody has taken it away
@@ -195,6 +232,7 @@ class Queue:
 
     def forget(self, folder: str, name: str) -> None:
         """Remove a file from sent/ or failed/, be it a foreign folder. Raises OSError."""
+        self._by_call = None
         path = f"{self.path}/{folder}/{name}"
         try:
             files.remove(path)
@@ -236,9 +274,11 @@ class Queue:
 
     def _write_message(self, folder: str, message: Message) -> None:
         if message.name in self._unwritten:
-            write = self._create if folder == "queue" else self._write  # commands read failed/
+            # commands read failed/; and what is in queue/ already, `recover` would not make again
+            write = self._create if folder == "queue" and not message.outcome else self._write
             write(f"{folder}/{message.name}", message.json())
             del self._unwritten[message.name]
+            self._fresh.pop(message.name, None)
             if folder == "queue" and len(self._fresh) < FRESH:
                 self._fresh[message.name] = message
 

@@ -25,6 +25,9 @@ NO_RECIPIENT = ""  # of a call that failed before it was known who is told
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
+_MESSAGE_ID = re.compile(r"([\w.-]{1,100})-([0-9a-f]{8})(-2)?")
+
+
 class InvalidFile(ValueError):
     """A file that is no call or no message, and why."""
 
@@ -33,28 +36,55 @@ class Message:
     """One call for one recipient.
 
     `contact`: the fields that the phone book has of the caller; None without a phone book.
+    `outcome`: the event that ended the call, if the message tells of it.
+    `is_second`: the call's first message has been sent, and this one tells of its outcome.
+    `is_silent`: nobody wants to be told of this event; the message is kept for those that follow.
     `id` is the stanza's id: the same for each attempt, so a repeat can be recognised.
     """
 
-    def __init__(self, call: Call, to: str, reason: str = "", contact: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        call: Call,
+        to: str,
+        reason: str = "",
+        contact: dict[str, str] | None = None,
+        outcome: Call | None = None,
+        is_second: bool = False,
+        is_silent: bool = False,
+    ) -> None:
         self.call, self.to, self.reason, self.contact = call, to, reason, contact
+        self.outcome, self.is_second, self.is_silent = outcome, is_second, is_silent
         import hashlib  # here: `screen-pop status` starts faster without it
 
         recipient = hashlib.sha256(to.encode("utf-8", "replace")).hexdigest()[:8]
-        self.id = f"{call.id}-{recipient}"
-        self.name = f"{call.id}~{recipient}.json"
+        self.first_id = f"{call.id}-{recipient}"  # of the call's first message to this recipient
+        self.id = f"{self.first_id}-2" if is_second else self.first_id
+        self.name = f"{call.id}~{recipient}{'~2' if is_second else ''}.json"
+
+    @property
+    def event(self) -> Call:
+        """What the message tells: it is as old as this."""
+        return self.outcome or self.call
 
     def json(self) -> bytes:
-        record = {"call": self.call.record(), "to": self.to, "reason": self.reason, "contact": self.contact}
+        record = {
+            "call": self.call.record(),
+            "to": self.to,
+            "reason": self.reason,
+            "contact": self.contact,
+            "outcome": self.outcome and self.outcome.record(),
+            "is_second": self.is_second,
+            "is_silent": self.is_silent,
+        }
         return _encode(record).encode("utf-8", "ignore")
 
 
 def message_name(stanza_id: str) -> str:
     """The file name of the message with this stanza id. Raises ValueError when no message has such an id."""
-    if not re.fullmatch(r"[\w.-]{1,100}-[0-9a-f]{8}", stanza_id):
+    found = _MESSAGE_ID.fullmatch(stanza_id)
+    if not found:
         raise ValueError(f"{stanza_id!r} is no id of a message")
-    call_id, _, recipient = stanza_id.rpartition("-")
-    return f"{call_id}~{recipient}.json"
+    return f"{found[1]}~{found[2]}{'~2' if found[3] else ''}.json"
 
 
 def call_id(name: str) -> str:
@@ -108,10 +138,18 @@ def read_message(path: str) -> Message:
         raise InvalidFile("not a message: it has no recipient")
     try:
         call = Call.from_record(record.get("call"))
+        outcome = Call.from_record(record["outcome"]) if record.get("outcome") else None
     except ValueError as error:
         raise InvalidFile(f"not a message: {error}") from error
-    contact = _fields(record.get("contact"))
-    message = Message(call, clean(record["to"], limit=8192), clean(record["reason"], limit=1000), contact)
+    message = Message(
+        call,
+        clean(record["to"], limit=8192),
+        clean(record["reason"], limit=1000),
+        _fields(record.get("contact")),
+        outcome,
+        is_second=record.get("is_second") is True,
+        is_silent=record.get("is_silent") is True,
+    )
     if os.path.basename(path) != message.name:
         raise InvalidFile(f"not a message: its name should be {clean(message.name)}")
     return message

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import time
-
 from .xmpppy import simplexml
 
-NS_DELAY = "urn:xmpp:delay"  # XEP-0203
+NS_CORRECT = "urn:xmpp:message-correct:0"  # XEP-0308
 NS_IDS = "urn:xmpp:sid:0"  # XEP-0359: the origin-id stays the same if a server or a room changes the stanza's id
 NS_RECEIPTS = "urn:xmpp:receipts"  # XEP-0184
 
 
-def chat(stanza_id: str, to: str, body: str, age: float | None = None, receipt: bool = False) -> str:
-    """`age`: seconds that the message has waited, for a delay stamp; None: no stamp. `receipt`: request a receipt."""
+def chat(stanza_id: str, to: str, body: str, receipt: bool = False, replaces: str = "") -> str:
+    """`receipt`: request a receipt. `replaces`: the id of the message that this one corrects.
+
+    There is no delay stamp (XEP-0203): clients hide a message with one that is older than the newest message.
+    """
     escape = simplexml.XMLescape
     xml = f'<message to="{escape(to)}" type="chat" id="{escape(stanza_id)}"><body>{escape(body)}</body>'
     xml += f'<origin-id xmlns="{NS_IDS}" id="{escape(stanza_id)}"/>'
-    if age is not None:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - age))
-        xml += f'<delay xmlns="{NS_DELAY}" stamp="{stamp}"/>'
+    if replaces:
+        xml += f'<replace xmlns="{NS_CORRECT}" id="{escape(replaces)}"/>'
     if receipt:
         xml += f'<request xmlns="{NS_RECEIPTS}"/>'
     return f"{xml}</message>"

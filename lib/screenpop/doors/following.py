@@ -1,0 +1,65 @@
+"""What ties the events of a call together in Asterisk: variables of its channel, and a handler for its end.
+
+SCREEN_POP_ID has the ids of the calls that popped on a channel, joined by "&". The channels that it dials inherit it:
+so an event on one of those (`answered`, from `Dial(…,U(…))`) tells which call it follows. SCREEN_POP_OWN has those of
+this channel alone: when it ends, only these calls have ended.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..call import Call
+    from .conversation import AGI
+
+INHERITED, OWN = "SCREEN_POP_ID", "SCREEN_POP_OWN"
+HANDLER = "screen_pop,ended,1"  # in the dialplan (extensions.conf.sample)
+MOST_IDS = 20  # of the last calls on one channel
+_ID = frozenset("0123456789abcdef.-")
+
+
+def begin(agi: AGI, call: Call) -> None:
+    """A call comes. Leave its id for later events, and register the handler once per channel, where there is one."""
+    own = _ids(agi, OWN)
+    ids = [*_ids(agi, INHERITED), call.id]
+    agi.attempt(agi.set_variable, f"__{INHERITED}", "&".join(ids[-MOST_IDS:]))  # __: the dialled channels inherit it
+    agi.attempt(agi.set_variable, OWN, "&".join([*own, call.id][-MOST_IDS:]))
+    if not own and agi.value(f"DIALPLAN_EXISTS({HANDLER})") == "1":
+        agi.attempt(agi.set_variable, "CHANNEL(hangup_handler_push)", HANDLER)
+
+
+def describe(agi: AGI, call: Call) -> None:
+    """A later event: which calls it follows, and what became of them."""
+    own = _ids(agi, OWN)
+    call.follows = "&".join(own or _ids(agi, INHERITED))
+    if call.event == "answered" and not own:  # on the channel that has answered
+        call.peer = _user(call.channel)
+    elif call.event == "ended":
+        _find_outcome(agi, call)
+
+
+def _find_outcome(agi: AGI, call: Call) -> None:
+    """By the variables of Dial(); without them by the call's record, except for a queue in which nobody answered."""
+    dialled = agi.value("DIALSTATUS")
+    disposition = "" if dialled else agi.value("CDR(disposition)")
+    if dialled == "ANSWER" or (disposition == "ANSWERED" and not agi.value("QUEUESTATUS")):
+        call.event = "answered"
+        seconds = agi.value("ANSWEREDTIME" if dialled else "CDR(billsec)")
+        call.talked = float(seconds) if seconds.isdecimal() else -1.0
+        member = "" if dialled else agi.value("MEMBERNAME")
+        call.peer = member or _user(agi.value("DIALEDPEERNAME" if dialled else "CDR(dstchannel)"))
+    elif agi.value("VMSTATUS") == "SUCCESS":
+        call.event = "voicemail"
+    else:
+        call.event = "busy" if "BUSY" in (dialled, disposition) else "missed"
+
+
+def _ids(agi: AGI, variable: str) -> list[str]:
+    ids = agi.value(variable).split("&")
+    return [one for one in ids if 0 < len(one) <= 40 and _ID.issuperset(one)][-MOST_IDS:]
+
+
+def _user(channel: str) -> str:
+    """`bob` of `PJSIP/bob-0000002a`, `201` of `Local/201@phones-00000001;2`."""
+    name = channel.partition("/")[2]
+    return (name.rpartition("-")[0] or name).partition("@")[0]

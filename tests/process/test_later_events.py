@@ -1,0 +1,154 @@
+"""The AGI door: what ties a call's later events to its first one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fake_agi import FROM_SCRIPT, Channel, Result
+from parts.spool import calls
+from screenpop.call import Call
+from screenpop.spool.outbox import Outbox
+from screenpop.spool.trigger import Trigger
+
+SCRIPT = str(Path(__file__).parents[2] / "screen_pop.py")
+
+CONTEXT = {"screen_pop,ended": ["1"]}  # in the dialplan, as extensions.conf.sample has it
+PUSH = 'SET VARIABLE "CHANNEL(hangup_handler_push)" "screen_pop,ended,1"'
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    """An outbox for which the test plays the sender."""
+    made = Outbox(str(tmp_path / "outbox"))
+    made.make()
+    trigger = Trigger.acquire(made.path)
+    assert trigger
+    yield made
+    trigger.close()
+    os.close(trigger.lock)
+
+
+def run(outbox: Outbox, channel: Channel, *arguments: str, **how: Any) -> tuple[Call, Result]:
+    """AGI(screen_pop.py,arguments…) on this channel: what is queued by it, and what it says."""
+    before = {call.id for call in calls(outbox)}
+    env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SCREEN_POP_SPOOL": outbox.path}
+    result = channel.run([SCRIPT, *arguments], env=env, **how)
+    assert (result.status, result.stderr) == (0, b"")
+    assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
+    (call,) = (call for call in calls(outbox) if call.id not in before)
+    return call, result
+
+
+def handlers(*results: Result) -> int:
+    """How often a handler for the channel's end was registered."""
+    return sum((FROM_SCRIPT, PUSH) in result.conversation for result in results)
+
+
+def test_the_channel_has_the_id_of_its_call_and_one_handler(outbox: Outbox) -> None:
+    channel = Channel(callerid="1", dialplan=CONTEXT)
+    first, one = run(outbox, channel)
+    second, two = run(outbox, channel)
+    assert one.variables["SCREEN_POP_ID"] == first.id
+    assert two.variables["SCREEN_POP_ID"] == f"{first.id}&{second.id}"
+    assert (handlers(one), handlers(two)) == (1, 0)
+    assert first.follows == second.follows == ""
+
+
+def test_without_the_context_in_the_dialplan_no_handler_is_registered(outbox: Outbox) -> None:
+    for dialplan in ({}, {"screen_pop,answered": ["1"]}, {"screen_pop,ended": ["2"]}):
+        call, result = run(outbox, Channel(callerid="1", dialplan=dialplan))
+        assert (handlers(result), result.variables["SCREEN_POP_ID"]) == (0, call.id)
+
+
+def test_the_end_of_the_channel_follows_all_of_its_calls(outbox: Outbox) -> None:
+    channel = Channel(callerid="1", dialplan=CONTEXT)
+    first, second = (run(outbox, channel)[0] for _ in range(2))
+    assert run(outbox, channel, "", "", "ended")[0].follows == f"{first.id}&{second.id}"
+
+
+def test_the_end_of_a_dialled_channel_follows_its_own_calls_only(outbox: Outbox) -> None:
+    """`Dial(Local/201@phones&Local/202@phones)`, each of which pops: the busy one must not end the others' pops."""
+    channel = Channel(callerid="1", dialplan=CONTEXT)
+    run(outbox, channel)
+    local = channel.dials("Local/201@phones-00000001;2", callerid="1", dialplan=CONTEXT)
+    popped, result = run(outbox, local)
+    assert handlers(result) == 1
+    assert run(outbox, local, "", "", "ended")[0].follows == popped.id
+
+
+def test_who_answers_follows_the_calls_of_the_channel_that_dials(outbox: Outbox) -> None:
+    channel = Channel(callerid="1", dialplan=CONTEXT)
+    first, second = (run(outbox, channel)[0] for _ in range(2))
+    phone = channel.dials("PJSIP/bob-0000002a").dials("PJSIP/bob-0000002b")
+    answered, result = run(outbox, phone, "", "", "answered")
+    assert (answered.event, answered.follows, answered.peer) == ("answered", f"{first.id}&{second.id}", "bob")
+    assert (handlers(result), result.variables["SCREEN_POP_ID"]) == (0, answered.follows)
+
+
+@pytest.mark.parametrize(
+    ("variables", "event", "peer", "talked"),
+    [
+        (
+            {"DIALSTATUS": "ANSWER", "ANSWEREDTIME": "192", "DIALEDPEERNAME": "PJSIP/bob-00000002"},
+            *("answered", "bob", 192.0),
+        ),
+        ({"DIALSTATUS": "ANSWER", "DIALEDPEERNAME": "Local/201@phones-00000001;1"}, "answered", "201", -1.0),
+        ({"DIALSTATUS": "ANSWER", "ANSWEREDTIME": "nan", "DIALEDPEERNAME": ""}, "answered", "", -1.0),
+        ({"DIALSTATUS": "NOANSWER", "CDR(disposition)": "ANSWERED", "CDR(billsec)": "9"}, "missed", "", -1.0),
+        ({"DIALSTATUS": "CANCEL"}, "missed", "", -1.0),
+        ({"DIALSTATUS": "CHANUNAVAIL"}, "missed", "", -1.0),
+        ({"DIALSTATUS": "BUSY"}, "busy", "", -1.0),
+        ({"DIALSTATUS": "BUSY", "VMSTATUS": "SUCCESS"}, "voicemail", "", -1.0),
+        ({"DIALSTATUS": "NOANSWER", "VMSTATUS": "FAILED"}, "missed", "", -1.0),
+        (
+            {"CDR(disposition)": "ANSWERED", "CDR(billsec)": "5", "CDR(dstchannel)": "SIP/kitchen-phone-0000002a"},
+            *("answered", "kitchen-phone", 5.0),
+        ),
+        ({"CDR(disposition)": "ANSWERED", "CDR(billsec)": "5", "MEMBERNAME": "Bob Ex"}, "answered", "Bob Ex", 5.0),
+        ({"CDR(disposition)": "ANSWERED", "CDR(billsec)": "50", "QUEUESTATUS": "TIMEOUT"}, "missed", "", -1.0),
+        ({"CDR(disposition)": "BUSY"}, "busy", "", -1.0),
+        ({"CDR(disposition)": "NO ANSWER", "CDR(billsec)": "0"}, "missed", "", -1.0),
+        ({}, "missed", "", -1.0),
+    ],
+)
+def test_what_became_of_the_call(
+    outbox: Outbox, variables: dict[str, str], event: str, peer: str, talked: float
+) -> None:
+    call, _ = run(outbox, Channel(callerid="1", variables=variables, hungup=True), "", "", "ended")
+    assert (call.event, call.peer, call.talked) == (event, peer, talked)
+
+
+@pytest.mark.parametrize(
+    "ids", ["../../etc/passwd", "a" * 41, '1.2-a" b', "&&&", "x" * 5000, "A&B&C", "${EXTEN}", "\n", "ä"]
+)
+def test_what_is_no_id_is_not_followed(outbox: Outbox, ids: str) -> None:
+    channel = Channel(callerid="1", variables={"SCREEN_POP_ID": ids, "SCREEN_POP_OWN": ids})
+    assert run(outbox, channel, "", "", "ended")[0].follows == ""
+    call, result = run(outbox, channel)
+    assert result.variables["SCREEN_POP_ID"] == call.id
+
+
+def test_a_channel_that_pops_often_keeps_the_last_calls(outbox: Outbox) -> None:
+    channel = Channel(callerid="1", dialplan=CONTEXT)
+    ids = [run(outbox, channel)[0].id for _ in range(25)]
+    assert run(outbox, channel, "", "", "ended")[0].follows == "&".join(ids[5:])
+
+
+def test_a_caller_who_hangs_up_while_the_script_runs_is_followed_as_well(outbox: Outbox) -> None:
+    channel = Channel(callerid="1", dialplan=CONTEXT)
+    call, result = run(outbox, channel, hangup_at="SET VARIABLE")
+    assert handlers(result) == 1
+    assert run(outbox, channel, "", "", "ended")[0].follows == call.id
+
+
+def test_a_hostile_peer_is_text(outbox: Outbox) -> None:
+    variables = {"DIALSTATUS": "ANSWER", "DIALEDPEERNAME": 'PJSIP/a" 1 SET VARIABLE X 1\x1b[31m\u202e-01'}
+    call, result = run(outbox, Channel(callerid="1", variables=variables), "", "", "ended")
+    assert call.peer == 'a" 1 SET VARIABLE X 1 [31m'
+    assert "X" not in result.variables

@@ -1,0 +1,249 @@
+"""The later events of a call: what becomes of its messages, on a played box (tests/parts/world.py)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from parts.world import ALICE, BOB, CAROL, Stanza, World, world
+from screenpop.call import Call
+from screenpop.pop.message import text
+from screenpop.xmpp.errors import SessionError
+
+__all__ = ["world"]
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+DOWN = SessionError("connection", "xmpp.example.org:5222: Connection refused", "is the server up?")
+
+
+@pytest.fixture(autouse=True)
+def templates(world: World) -> None:
+    configure(world)
+
+
+def configure(world: World, to: str = ALICE, more: str = "") -> None:
+    world.configure(to=to, more=more, message="{event} from {caller} to {extension}")
+
+
+def event(world: World, *calls: Call, **known: Any) -> Call:
+    """What the door queues at the end of a call that popped."""
+    follows = "&".join(call.id for call in calls)
+    handler = {"event": "answered", "extension": "ended", "context": "screen_pop"}
+    return world.call(**{"number": "1", **handler, "follows": follows, **known})
+
+
+def replaced(stanza: Stanza) -> str:
+    return stanza.children["replace"].get("id", "") if "replace" in stanza.children else ""
+
+
+def told(world: World) -> list[tuple[str, str]]:
+    """Text and recipient of each message that the server has got; of a correction, with a mark before it."""
+    return [(f"{'corrected: ' * bool(replaced(one))}{one.body}", one.to) for one in world.server.taken]
+
+
+def test_the_end_of_a_call_corrects_its_message_once_and_for_the_same_recipients(world: World) -> None:
+    call = world.call("1", to=f"{ALICE}&{BOB}", extension="201")
+    world.at(200, lambda: event(world, call, peer="bob", talked=192.0))
+    world.at(300, lambda: event(world, call, event="missed"))
+    world.run(HOUR)
+    assert Counter(told(world)) == {
+        ("Call from 1 to 201", ALICE): 1,
+        ("Call from 1 to 201", BOB): 1,
+        ("corrected: Call from 1 to 201: answered by bob, 3 min 12 s", ALICE): 1,
+        ("corrected: Call from 1 to 201: answered by bob, 3 min 12 s", BOB): 1,
+    }
+    first, second = (one for one in world.server.taken if one.to == ALICE)
+    assert replaced(second) == first.id != second.id
+    assert (second.type, set(second.children)) == ("chat", {"body", "origin-id", "replace"})
+    assert len(set(world.server.resources)) == 1
+
+
+def test_each_of_two_calls_at_once_is_corrected_by_its_own_end(world: World) -> None:
+    one, two = world.call("1", extension="201"), world.call("2", extension="201")
+    world.at(10, lambda: event(world, two, event="missed"))
+    world.at(20, lambda: event(world, one, peer="bob"))
+    world.run(MINUTE)
+    assert told(world)[2:] == [
+        (f"corrected: {missed('2', two, 10)}", ALICE),
+        ("corrected: Call from 1 to 201: answered by bob", ALICE),
+    ]
+    assert [replaced(one) for one in world.server.taken[2:]] == [one.id for one in reversed(world.server.taken[:2])]
+
+
+def missed(number: str, call: Call, seconds: int) -> str:
+    return text(call, f"Missed call from {number} to 201, {{time}}, rang {seconds} s")
+
+
+def test_a_channel_that_popped_twice_has_both_messages_corrected(world: World) -> None:
+    one, two = world.call("1", extension="201"), world.call("1", extension="202", to=BOB)
+    world.at(10, lambda: event(world, one, two, peer="bob"))
+    world.run(MINUTE)
+    assert told(world)[2:] == [
+        ("corrected: Call from 1 to 201: answered by bob", ALICE),
+        ("corrected: Call from 1 to 202: answered by bob", BOB),
+    ]
+
+
+def test_a_call_that_is_over_before_its_message_could_be_sent_is_one_message(world: World) -> None:
+    world.server.error = DOWN
+    call = world.call("1", extension="201")
+    world.at(5, lambda: event(world, call, event="answered", peer="alice"))
+    world.at(9, lambda: event(world, call, event="answered", peer="alice", talked=4.0))
+    world.at(15, lambda: setattr(world.server, "error", None))
+    world.run(MINUTE)
+    assert told(world) == [("Call from 1 to 201: answered by alice, 4 s", ALICE)]
+    assert world.server.taken[0].id.startswith(call.id)
+
+
+def test_an_event_that_comes_before_its_call_is_taken_in_waits_for_it(world: World) -> None:
+    call = world.call("1", extension="201")
+    event(world, call, peer="bob")
+    world.run(MINUTE)
+    assert told(world) == [("Call from 1 to 201: answered by bob", ALICE)]
+
+
+def test_an_event_that_comes_while_its_message_is_being_confirmed_corrects_it(world: World) -> None:
+    def ends() -> None:
+        if len(world.server.windows) == 1:
+            event(world, call, peer="bob")
+
+    call = world.call("1", extension="201")
+    world.server.confirming = ends
+    world.run(MINUTE)
+    assert told(world) == [
+        ("Call from 1 to 201", ALICE),
+        ("corrected: Call from 1 to 201: answered by bob", ALICE),
+    ]
+
+
+def test_a_message_whose_confirmation_is_lost_meanwhile_is_sent_again_with_the_outcome(world: World) -> None:
+    def ends() -> None:
+        if len(world.server.windows) == 1:
+            event(world, call, peer="bob")
+        world.server.error, world.server.error_at = (DOWN, "confirm") if len(world.server.windows) == 1 else (None, "")
+
+    call = world.call("1", extension="201")
+    world.server.confirming = ends
+    world.run(MINUTE)
+    assert told(world) == [("Call from 1 to 201: answered by bob", ALICE)]
+
+
+@pytest.mark.parametrize("follows", ["", "1700000000.000000-0123456789ab", "../../etc/passwd", "&&", "x" * 500])
+def test_the_end_of_a_call_that_is_not_known_is_a_message_of_its_own(world: World, follows: str) -> None:
+    world.call("1", event="missed", follows=follows, extension="ended", context="screen_pop", dnid="100")
+    world.run(MINUTE)
+    assert [(body[:26], to) for body, to in told(world)] == [("Missed call from 1 to 100,", ALICE)]
+
+
+def test_a_message_that_was_forgotten_is_not_corrected_but_told_anew(world: World) -> None:
+    configure(world, more="remember = 60")
+    call = world.call("1", extension="201")
+    world.run(MINUTE)
+    world.now += 2 * HOUR
+    world.call("2", extension="201")
+    world.run(MINUTE)
+    event(world, call, number="1", peer="bob", dnid="201")
+    world.run(MINUTE)
+    assert told(world)[2:] == [("Call from 1 to 201: answered by bob", ALICE)]
+
+
+def test_a_call_that_nobody_could_be_told_has_no_correction(world: World) -> None:
+    world.server.bounces[BOB] = ("cancel", "item-not-found")
+    call = world.call("1", to=f"{ALICE}&{BOB}&nobody@", extension="201")
+    world.at(10, lambda: event(world, call, peer="bob"))
+    world.run(MINUTE)
+    assert told(world)[2:] == [("corrected: Call from 1 to 201: answered by bob", ALICE)]
+    assert sorted(to for _, to, _ in world.failed()) == [BOB, "nobody@"]
+
+
+def test_a_correction_that_bounces_is_a_failed_message(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.run(1)
+    world.server.bounces[ALICE] = ("cancel", "item-not-found")
+    event(world, call)
+    world.run(MINUTE)
+    event(world, call, event="missed")
+    world.run(MINUTE)
+    assert world.failed() == [("1", ALICE, "item-not-found")]
+    assert len(world.server.taken) == 2
+
+
+def test_a_correction_that_comes_back_later_is_sent_again(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.at(10, lambda: event(world, call))
+    world.at(20, lambda: world.server.sends_error(world.server.taken[1].id, ALICE, "wait", "resource-constraint"))
+    world.run(HOUR)
+    assert [replaced(one) != "" for one in world.server.taken] == [False, True, True]
+    assert world.server.taken[1].id == world.server.taken[2].id
+
+
+def test_a_sender_that_is_killed_between_pop_and_end_changes_nothing(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.run(1)
+    world.run(0.5)
+    event(world, call, peer="bob")
+    world.run(MINUTE)
+    assert told(world)[1:] == [("corrected: Call from 1 to 201: answered by bob", ALICE)]
+    assert len(set(world.server.resources)) == 1
+
+
+def test_the_events_that_nobody_wants_are_not_told(world: World) -> None:
+    configure(world, more="events = missed, busy")
+    one, two = world.call("1", extension="201"), world.call("2", extension="201")
+    world.at(10, lambda: event(world, one, peer="bob"))
+    world.at(10, lambda: event(world, two, event="busy"))
+    world.at(20, lambda: event(world, event="answered"))
+    world.run(MINUTE)
+    assert told(world) == [(text(two, "Call from 2 to 201, {time}, busy"), ALICE)]
+    assert not world.waiting() and not world.failed()
+
+
+def test_events_can_be_messages_of_their_own(world: World) -> None:
+    configure(world, more="corrections = no")
+    call = world.call("1", extension="201")
+    world.at(10, lambda: event(world, call, peer="bob"))
+    world.run(MINUTE)
+    assert told(world) == [("Call from 1 to 201", ALICE), ("Call from 1 to 201: answered by bob", ALICE)]
+    assert len({one.id for one in world.server.taken}) == 2
+
+
+def test_a_thousand_calls_that_end_at_once_are_each_corrected_once(world: World) -> None:
+    calls = [world.call(str(number), extension="201") for number in range(1000)]
+    world.run(MINUTE)
+    for call in calls:
+        event(world, call, number="0", peer="bob")
+    world.run(MINUTE)
+    corrections = Counter(replaced(one) for one in world.server.taken[1000:])
+    assert corrections == Counter(one.id for one in world.server.taken[:1000])
+    assert all(
+        one.body == f"Call from {number} to 201: answered by bob"
+        for number, one in enumerate(world.server.taken[1000:])
+    )
+
+
+def test_a_withheld_number_stays_withheld(world: World) -> None:
+    call = world.call("", withheld=True, extension="201")
+    world.at(1, lambda: event(world, call, number="+15551234567", peer="bob"))
+    world.run(MINUTE)
+    assert told(world)[1:] == [("corrected: Call from number withheld to 201: answered by bob", ALICE)]
+
+
+def test_on_a_full_disk_the_correction_is_sent_from_memory(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.run(1)
+    event(world, call, peer="bob")
+    world.disk_is_full = True
+    world.at(30, lambda: setattr(world, "disk_is_full", False))
+    world.run(HOUR)
+    assert told(world)[1:] == [("corrected: Call from 1 to 201: answered by bob", ALICE)]
+    assert world.waiting() == [] and len(world.files("sent")) == 2
+
+
+def test_whoever_waits_for_an_event_is_told(world: World) -> None:
+    call = world.call("1", extension="201", to=CAROL)
+    world.run(1)
+    _, replies = world.call_that_is_waited_for(event="answered", follows=call.id)
+    world.run(1)
+    assert [reply["status"] for reply in replies.read() if "status" in reply] == ["DELIVERED"]
