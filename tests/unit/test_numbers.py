@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -131,18 +129,6 @@ def test_without_its_data_the_place_says_what_adds_it(monkeypatch: pytest.Monkey
     monkeypatch.delattr(phonenumbers, "geocoder", raising=False)
     with pytest.raises(SourceError, match=r"phonenumbers is not installed: \./install\.sh --with places adds it"):
         numbers.place(numbers.parse("+4930123456", "US"))
-
-
-def test_the_places_are_imported_for_a_place_only() -> None:
-    code = (
-        "import sys\n"
-        "from screenpop.phonebook import numbers\n"
-        "number = numbers.parse('+4930123456', 'US')\n"
-        "assert numbers.facts(number, 'US')['country'] == 'Germany'\n"
-        "assert not {'phonenumbers.geocoder', 'phonenumbers.geodata'} & set(sys.modules)\n"
-        "assert numbers.place(number) == 'Berlin'\n"
-    )
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT / "lib")}, check=True)
 
 
 def test_both_packages_of_the_library_have_one_version() -> None:
