@@ -76,7 +76,7 @@ def test_what_is_no_telephone_number_stays_as_it_is(text: str, country: str) -> 
     st.text(max_size=200) | st.from_regex(r"\A[+09]{0,4}[0-9 ()./-]{0,30}\Z"),
     st.sampled_from(sorted(NAMES)),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=settings().max_examples * 5, deadline=None)
 def test_any_text_is_a_number_of_one_clean_line(text: str, country: str) -> None:
     number = numbers.parse(text, country)
     shown = [*number, *numbers.facts(number, country).values(), numbers.place(number)]
