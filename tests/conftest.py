@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from parts import recording
 from parts.asterisk import Asterisk
@@ -23,6 +24,11 @@ from parts.recipient import Recipient
 # What is made once and kept: as tests/venv.sh has it.
 CACHE = "/var/cache/screen_pop-tests" if os.geteuid() == 0 else f"{Path.home()}/.cache/screen_pop-tests"
 os.environ.setdefault("SCREEN_POP_CACHE", CACHE)
+
+# How many examples a property is tried with; --hypothesis-profile=thorough is what a change must pass (.ci/run).
+settings.register_profile("thorough", max_examples=100)
+settings.register_profile("fast", max_examples=20)
+settings.load_profile("fast")
 
 
 def pytest_configure() -> None:

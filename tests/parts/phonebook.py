@@ -9,6 +9,7 @@ from pathlib import Path
 
 from parts.waiting import PATIENCE
 from screenpop import config
+from screenpop.phonebook import build as build_module
 from screenpop.phonebook import csv, files, numbers
 from screenpop.phonebook.files import FileSource, Reading
 from screenpop.phonebook.index import Index
@@ -56,6 +57,15 @@ def build(index: Index) -> list[str]:
 def end_of_build(index: Index) -> list[str]:
     while (problems := index.poll()) is None:
         assert select.select([index.fileno()], [], [], PATIENCE)[0], "the build doesn't end"
+    return problems
+
+
+def build_here(index: Index) -> list[str]:
+    """The same without a process, for tests of what the index is used for."""
+    progress = build_module.Progress(index.folder)
+    problems = build_module.build(index.folder, index.sources, index.country, progress)
+    progress.end(problems)
+    index.open()
     return problems
 
 

@@ -45,7 +45,7 @@ class Checked:
 
     def index(self) -> Index:
         index = phonebook.open_index(self.folder, phonebook.sources(self.folder, CSV.format(self.folder)))
-        phonebook.build(index)
+        phonebook.build_here(index)
         return index
 
     def said(self, *sections: str, pop: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from parts.documents import PHONEBOOK, block, blocks, section
-from parts.phonebook import build, look_up, open_index, sources
+from parts.phonebook import build_here, look_up, open_index, sources
 from screenpop import settings
 from screenpop.phonebook import numbers
 from screenpop.pop import message
@@ -72,7 +72,7 @@ def test_the_csv_file_in_the_document_is_found_by_its_section(tmp_path: Path) ->
     file.write_text(block("csv"), encoding="utf-8")
     lines = [f"{name} = {value}" for name, value in {**section("customers"), "file": str(file)}.items()]
     index = open_index(tmp_path, sources(tmp_path, "[customers]\n" + "\n".join(lines) + "\n"))
-    assert build(index) == []
+    assert build_here(index) == []
     alice = {"name": "Alice Example", "company": "Example Ltd", "url": "https://crm.example.org/c/1"}
     assert look_up(index, "+15551234567") == look_up(index, "+15551234568") == {"customers": alice}
     assert look_up(index, "+49301234567") == {

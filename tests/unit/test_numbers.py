@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -78,7 +76,7 @@ def test_what_is_no_telephone_number_stays_as_it_is(text: str, country: str) -> 
     st.text(max_size=200) | st.from_regex(r"\A[+09]{0,4}[0-9 ()./-]{0,30}\Z"),
     st.sampled_from(sorted(NAMES)),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=settings().max_examples * 5, deadline=None)
 def test_any_text_is_a_number_of_one_clean_line(text: str, country: str) -> None:
     number = numbers.parse(text, country)
     shown = [*number, *numbers.facts(number, country).values(), numbers.place(number)]
@@ -131,18 +129,6 @@ def test_without_its_data_the_place_says_what_adds_it(monkeypatch: pytest.Monkey
     monkeypatch.delattr(phonenumbers, "geocoder", raising=False)
     with pytest.raises(SourceError, match=r"phonenumbers is not installed: \./install\.sh --with places adds it"):
         numbers.place(numbers.parse("+4930123456", "US"))
-
-
-def test_the_places_are_imported_for_a_place_only() -> None:
-    code = (
-        "import sys\n"
-        "from screenpop.phonebook import numbers\n"
-        "number = numbers.parse('+4930123456', 'US')\n"
-        "assert numbers.facts(number, 'US')['country'] == 'Germany'\n"
-        "assert not {'phonenumbers.geocoder', 'phonenumbers.geodata'} & set(sys.modules)\n"
-        "assert numbers.place(number) == 'Berlin'\n"
-    )
-    subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT / "lib")}, check=True)
 
 
 def test_both_packages_of_the_library_have_one_version() -> None:

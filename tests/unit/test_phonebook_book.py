@@ -198,7 +198,7 @@ def test_who_is_in_the_index_waits_for_no_other_source(shelf: Shelf, tmp_path: P
     text = f"[list]\ntype = csv\nfile = {tmp_path}/list.csv\nnumber = phone\nname = who\ncompany = firm\n"
     (tmp_path / "list.csv").write_text("phone,who,firm\n+12025550123,Carol,\n+12025550124,,Example\n")
     index = phonebook.open_index(tmp_path, phonebook.sources(tmp_path, text))
-    assert phonebook.build(index) == []
+    assert phonebook.build_here(index) == []
     book = shelf.open("crm", before=text)
     known = ask(book, "+12025550123")
     assert known.is_ready() and not known.is_complete()
@@ -706,7 +706,7 @@ def test_the_sender_of_the_spool_in_memory_reads_the_index_and_makes_none(
     text = f"[list]\ntype = csv\nfile = {tmp_path}/list.csv\nnumber = phone\nname = who\n"
     (tmp_path / "list.csv").write_text("phone,who\n201,Carol\n")
     index = phonebook.open_index(tmp_path, phonebook.sources(tmp_path, text))
-    assert phonebook.build(index) == []
+    assert phonebook.build_here(index) == []
     monkeypatch.setattr(outbox, "MEMORY", f"{tmp_path}/memory")
     monkeypatch.setitem(posix.environ, b"SCREEN_POP_SPOOL", index.folder.encode())
     world.outbox = outbox.Outbox(index.folder).spare()

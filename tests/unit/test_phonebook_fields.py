@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,21 +64,3 @@ def test_other_files_of_the_folder_are_no_types(more_types: Path) -> None:
         assert name not in Types()
     (more_types / "newhelp.py").write_text("from .csv import OPTIONS\n")
     assert "newhelp" not in Types()
-
-
-@pytest.mark.parametrize("kind", ["", "csv", "http", "ldap", "sql", "vcard"])
-def test_nothing_is_imported_but_the_types_that_the_configuration_has(kind: str, tmp_path: Path) -> None:
-    """Of a source, no library."""
-    conf = tmp_path / "screen_pop.conf"
-    conf.write_text(f"[mine]\ntype = {kind}\n" if kind else "")
-    run = (
-        "from screenpop import config, settings\n"
-        "try: config.read(sys.argv[1], {}, settings.Types(), {})\n"
-        "except config.ConfigError: pass\n"
-        "print(*sys.modules)"
-    )
-    run = f"import sys; sys.path[:] = {sys.path}\n{run}"
-    done = subprocess.run([sys.executable, "-c", run, conf], stdout=subprocess.PIPE, text=True, check=True)
-    imported = set(done.stdout.split())
-    assert {name for name in Types() if f"screenpop.phonebook.{name}" in imported} == ({kind} if kind else set())
-    assert not imported & {"urllib3", "ldap3", "sqlalchemy", "vobject", "phonenumbers", "sqlite3"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +131,3 @@ def test_filter_with_a_number(number: Number, text: str, expected: str) -> None:
 )
 def test_filter_for_any_number(text: str, expected: str) -> None:
     assert for_any_number(text) == expected
-
-
-def test_the_library_is_imported_when_it_is_needed() -> None:
-    code = "import sys, screenpop.phonebook.ldap; sys.exit('ldap3' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": ":".join(sys.path)})

@@ -62,7 +62,7 @@ names = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_si
     flag=st.sampled_from(["n", "y", "p=tls-server-end-point"]),
     extensions=st.sampled_from(["", ",x=anything=,z=", ",h=DIGEST"]),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings().max_examples // 2, deadline=None)
 def test_both_sides_agree_exactly_when_the_password_is_right(
     mechanism: str, user: str, password: str, other: str, salt: bytes, iterations: int, flag: str, extensions: str
 ) -> None:
