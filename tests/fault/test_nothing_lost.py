@@ -44,20 +44,24 @@ CHANGES = (
     *(*TEMPERS, *ERRORS, "the disk is full", "the disk has room", "somebody leaves a file", "a day passes"),
     *("the configuration is right", "the configuration is wrong", "limits are low", "messages are given up at once"),
 )
-ACTIONS = ("call_two", "flush", "retry", "terminate", "the_last_comes_back")  # while a sender works
+ACTIONS = ("call_two", "the_last_ends", "flush", "retry", "terminate", "the_last_comes_back")  # while a sender works
 
 
 class Server(world.Server):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.delivered: Counter[Pair] = Counter()  # by stanza id and recipient
+        self.numbers: dict[str, str] = {}  # the callers' numbers by call id
         self.has_disturbed = False  # so that something may have to be sent again
         self.meanwhile: list[Callable[[], object]] = []  # what happens at the next confirmations
         self.late: list[tuple[str, str, str]] = []  # what comes back in a later session: stanza id, recipient, type
 
     def raise_at(self, step: str) -> None:
         if step == "confirmation":
-            self.delivered.update((one.id, one.to) for one in self.taken if one.to not in self.bounces)
+            for one in self.taken:
+                if one.to not in self.bounces:
+                    self.is_right(one)
+                    self.delivered[one.id, one.to] += 1
             self.taken.clear()
             for stanza_id, recipient, temper in self.late:
                 self.sends_error(stanza_id, recipient, temper, "came back")
@@ -66,6 +70,17 @@ class Server(world.Server):
                 self.meanwhile.pop(0)()
         self.has_disturbed |= bool(self.error) and self.error_at == step
         super().raise_at(step)
+
+    def is_right(self, stanza: world.Stanza) -> None:
+        """It tells of its own call; a correction comes once, for a message that the same recipient has got."""
+        assert self.numbers[call_of(stanza.id)] in stanza.body, (stanza.id, stanza.body)
+        if "replace" in stanza.children:
+            replaced = stanza.children["replace"].get("id", "")
+            assert stanza.id == f"{replaced}-2" and (replaced, stanza.to) in self.delivered
+
+
+def call_of(stanza_id: str) -> str:
+    return records.call_id(records.message_name(stanza_id))
 
 
 class NothingLost(RuleBasedStateMachine):
@@ -85,6 +100,7 @@ class NothingLost(RuleBasedStateMachine):
         self.patches.setattr(intake, "CALLS_AT_ONCE", 2)
         self.numbers = itertools.count()
         self.accepted: dict[str, Call] = {}
+        self.ended: set[str] = set()  # ids of calls of which a later event was accepted
         self.undisturbed: set[str] = set()  # ids of calls that nothing has befallen which excuses a repeat
         self.disk_was_full = self.may_forget = False
 
@@ -108,6 +124,7 @@ class NothingLost(RuleBasedStateMachine):
         assert self.run_sender(10, [self.flush])
         assert self.world.waiting() == []
         self.each_message_is_in_one_place()
+        self.each_end_is_told()
 
     # What doors do
 
@@ -121,19 +138,37 @@ class NothingLost(RuleBasedStateMachine):
             self.call(to)
         self.call(recipients[-1], kill_after)
 
+    @rule(data=st.data(), event=st.sampled_from(["answered", "missed"]), kill_after=st.none() | st.integers(0, 4))
+    def calls_end(self, data: st.DataObject, event: str, kill_after: int | None) -> None:
+        """One or two, or one that is not known; some more than once, and some while they are still to be shown."""
+        if self.accepted:
+            ids = st.lists(st.sampled_from(sorted(self.accepted)), min_size=1, max_size=2, unique=True)
+            self.event(data.draw(ids), event, kill_after)
+
+    def event(self, follows: list[str], event: str, kill_after: int | None = None) -> None:
+        if self.put(Call(event=event, number="9", follows="&".join(follows)), kill_after):
+            self.ended.update(follows)
+
     def call(self, to: list[str], kill_after: int | None = None) -> None:
         call = Call(number="1", to="&".join(to))
-        call.id = f"{call.time:017.6f}-{next(self.numbers):012x}"  # in the same order each time
+        if self.put(call, kill_after):
+            self.accepted[call.id] = call
+            self.undisturbed.add(call.id)
+
+    def put(self, call: Call, kill_after: int | None) -> bool:
+        """Whether the call is accepted."""
+        number = next(self.numbers)
+        call.id = f"{call.time:017.6f}-{number:012x}"  # in the same order each time
+        call.number = self.server.numbers[call.id] = f"{number:04}"
         self.door_os.changes_left = kill_after
         try:
             self.world.queue(call)
         except (Killed, OSError):
             if f"{call.id}.json" not in self.world.files("new"):
-                return  # the dialplan was told FAILED, or nothing
+                return False  # the dialplan was told FAILED, or nothing
         finally:
             self.door_os.changes_left = None
-        self.accepted[call.id] = call
-        self.undisturbed.add(call.id)
+        return True
 
     # What happens to the server, the box and its administrator
 
@@ -165,7 +200,8 @@ class NothingLost(RuleBasedStateMachine):
 
     def configure(self, give_up_after: int = 86400, calls: int = 10_000) -> None:
         more = f"give_up_after = {give_up_after}\n[spool]\ncalls = {calls}"
-        self.world.configure(to=ALICE, more=more, linger=1)
+        templates: list[str] = []
+        self.world.configure(to=ALICE, more="\n".join([*templates, more]), message="{number} calls", linger=1)
 
     @rule(data=st.data(), temper=st.sampled_from(["cancel", "wait"]))
     def a_message_will_come_back_late(self, data: st.DataObject, temper: str) -> None:
@@ -176,7 +212,7 @@ class NothingLost(RuleBasedStateMachine):
             self.server.late.append((stanza_id, recipient, temper))
 
     def comes_back(self, stanza_id: str) -> None:
-        self.undisturbed.discard(stanza_id.rpartition("-")[0])
+        self.undisturbed.discard(call_of(stanza_id))
 
     # What the sender does
 
@@ -216,6 +252,10 @@ class NothingLost(RuleBasedStateMachine):
     def call_two(self) -> None:
         self.call([ALICE, BOB])
 
+    def the_last_ends(self) -> None:
+        if self.accepted:
+            self.event([max(self.accepted)], "answered")
+
     def flush(self) -> None:
         self.world.ring(trigger.FLUSH)
 
@@ -253,6 +293,16 @@ class NothingLost(RuleBasedStateMachine):
                 if places == ["failed"] and not self.disk_was_full:
                     assert records.read_message(f"{self.world.outbox.path}/failed/{message.name}").reason
 
+    def each_end_is_told(self) -> None:
+        """By the message itself, if it was still waiting, or by its correction."""
+        for call in (self.accepted[one] for one in self.ended):
+            for to in call.to.split("&") if call.to else [ALICE]:
+                first, second = Message(call, to), Message(call, to, is_second=True)
+                if first.name in self.world.files("sent") and not (self.may_forget or self.disk_was_full):
+                    told = records.read_message(f"{self.world.outbox.path}/sent/{first.name}")
+                    places = [one for one in ("sent", "failed") if second.name in self.world.files(one)]
+                    assert told.outcome or len(places) == 1, (first.name, places)
+
     def was_removed(self, message: Message) -> bool:
         """From sent/ or failed/, within their limits; what was sent on a full disk may never have been in sent/."""
         if any(line.startswith(message.call.id) and "is removed from failed/" in line for line in self.logged):
@@ -265,7 +315,7 @@ class NothingLost(RuleBasedStateMachine):
             self.undisturbed.clear()
             self.server.has_disturbed = False
         for (stanza_id, _), count in self.server.delivered.items():
-            assert count == 1 or stanza_id.rpartition("-")[0] not in self.undisturbed
+            assert count == 1 or call_of(stanza_id) not in self.undisturbed
 
 
 TestNothingLost = NothingLost.TestCase

@@ -136,11 +136,9 @@ class Queue:
         is_unwritten = self._unwritten.pop(message.name, None) is not None
 
         def keep() -> None:
-            if is_unwritten:
+            self._move(message.name, "queue", "sent")
+            if is_unwritten:  # what is in queue/, if anything, is an older text of it
                 self._write(f"sent/{message.name}", message.json())
-                files.remove(f"{self.path}/queue/{message.name}")  # an older text of it
-            else:
-                self._move(message.name, "queue", "sent")
             with contextlib.suppress(OSError):  # the file is another user's, or somebody has taken it away
                 os.utime(f"{self.path}/sent/{message.name}", (now, now))
 
