@@ -614,6 +614,16 @@ def test_a_late_answer_stands_in_the_pop_of_the_next_call(box: World, sources: S
     assert box.server.times() == [1.0, 2.0]
 
 
+def test_a_late_answer_stands_in_the_message_about_the_calls_end(box: World, sources: Sources) -> None:
+    calls: list[Call] = []
+    box.at(0, lambda: calls.append(box.call("201")))
+    box.at(1.5, lambda: sources.say("crm", "201", ALICE))
+    box.at(9, lambda: box.call("201", event="answered", follows=calls[0].id))
+    box.run(60)
+    assert box.server.texts() == ["201", "Call from Alice, 201 to ?: answered"]
+    assert box.server.times() == [1.0, 9.0]
+
+
 def test_a_source_that_never_answers_delays_each_call_once(box: World, sources: Sources) -> None:
     for number in range(201, 221):
         box.at(number - 201, lambda number=number: box.call(str(number)))  # type: ignore[misc]

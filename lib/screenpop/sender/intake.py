@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Optional
 
 from ..call import EVENTS, Call
@@ -21,7 +21,7 @@ from ..spool import records, released
 from ..spool.outbox import Outbox
 from ..spool.queue import Queue
 from ..spool.records import NO_RECIPIENT, InvalidFile, Message
-from . import backoff
+from . import backoff, events
 from .backlog import Backlog
 from .replies import Replies, tell
 from .results import Results, never
@@ -84,14 +84,14 @@ class Intake:
 
     def _must_wait(self, event: Call, in_flight: Collection[str] = ()) -> bool:
         """Whether the calls that this event follows are being taken in, or their messages being sent."""
-        ids = _followed(event)
+        ids = events.followed(event)
         return any(map(self.queue.is_new, ids)) or any(one.startswith(f"{id}-") for one in in_flight for id in ids)
 
     def _ask(self, name: str, book: Book) -> tuple[Call, Any, Lookup]:
         path = f"{self.queue.path}/new/{name}"
         record = records.read(path)
         call = records.call_from(record, path)
-        firsts = self.queue.first_messages(_followed(call))
+        firsts = self.queue.first_messages(events.followed(call))
         try:
             lookup = book.ask(firsts[0][1].call if firsts else call)
         except Exception as error:  # a bug, or a damaged library: the pop goes out with what the call has
@@ -100,46 +100,41 @@ class Intake:
         return call, record, lookup
 
     def _accept(self, name: str, pop: PopOptions, call: Call, record: Any, lookup: Lookup) -> None:
-        contact = lookup.contact()
-        firsts = self.queue.first_messages(_followed(call))
+        firsts = self.queue.first_messages(events.followed(call))
         if firsts:
-            self._follow(name, pop, call, [*firsts], contact)
-            return
+            waiting = events.messages(call, firsts, lookup.contact(), self.queue.has_second)
+            self._make(name, call, waiting if call.event in pop.events else [])
+        else:
+            self._make(name, call, *self._messages(pop, call, record, lookup.contact()))
+
+    def _messages(self, pop: PopOptions, call: Call, record: Any, contact: Contact) -> tuple[list[Message], ...]:
+        """Of a call that has come, or of an event whose call is not known: those to send, failed ones, silent ones."""
         told, failed_before = released.outcomes(record)
         recipients, wrong = routes.recipients(call, pop.to)
         reasons = {**wrong, **failed_before}
         waiting = [Message(call, to, "", contact) for to in recipients if to not in told and to not in reasons]
         failed = [Message(call, to, reason, contact) for to, reason in reasons.items()]
-        silent: list[Message] = []
-        if call.event not in pop.events:  # the outcome of a call that comes may be wanted
-            waiting, silent = [], waiting if call.event == EVENTS[0] else []
-            for message in silent:
-                message.is_silent = True
+        if call.event in pop.events:
+            return waiting, failed, []
+        for message in waiting:
+            message.is_silent = True
+        return [], failed, waiting if call.event == EVENTS[0] else []  # the outcome of a call that comes may be wanted
+
+    def _make(
+        self,
+        name: str,
+        call: Call,
+        waiting: list[Message],
+        failed: Sequence[Message] = (),
+        silent: Sequence[Message] = (),
+    ) -> None:
+        """The call in new/ becomes these messages."""
         self.replies.expect(self.outbox.reply_fifo(call.id), call, [*waiting, *failed])
         self.queue.accept(name, waiting, failed, silent)
         for message in waiting:
             self.backlog.add(message.name)
         for message in failed:
             self.results.settled(message, never(message.reason))
-
-    def _follow(
-        self, name: str, pop: PopOptions, event: Call, firsts: list[tuple[str, Message]], contact: Contact
-    ) -> None:
-        """An event of a call whose messages are known. The first event after a message was sent is the one that the
-        recipient is told; until the message is sent, the last one is.
-        """
-        waiting = []
-        for folder, first in firsts if event.event in pop.events else ():
-            known = {**(first.contact or {}), **(contact or {})} if first.contact or contact else contact
-            if folder == "sent" and not first.is_silent:
-                if not self.queue.has_second(first):
-                    waiting.append(Message(first.call, first.to, "", known, event, is_second=True))
-            elif folder != "failed" and (first.outcome is None or first.outcome.time < event.time):
-                waiting.append(Message(first.call, first.to, "", known, event))
-        self.replies.expect(self.outbox.reply_fifo(event.id), event, waiting)
-        self.queue.accept(name, waiting)
-        for message in waiting:
-            self.backlog.add(message.name)
 
     def _bug(self, name: str, reason: str, give_up_after: float) -> None:
         """The call is tried again after pauses that grow with its age, and given up at the age of `give_up_after`."""
@@ -192,8 +187,3 @@ class Intake:
         message = Message(call, NO_RECIPIENT, reason)
         self.queue.accept(name, [], [message])
         self.results.settled(message, never(reason))
-
-
-def _followed(event: Call) -> list[str]:
-    """The ids of the calls that it follows."""
-    return event.follows.split("&") if event.follows else []
