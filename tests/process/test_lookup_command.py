@@ -71,7 +71,8 @@ def test_each_source_and_the_message_are_shown(folder: Path) -> None:
     known = "name = Alice Example, company = Example Ltd, url = https://crm.example.org/c/7"
     assert lines[1].startswith(f"customers      {known} (")
     assert lines[2].startswith("crm            sqlite ") and "unable to open database file" in lines[2]
-    assert lines[3:] == [
+    assert lines[3:5] == ["route          [pop] to", "to             alice@screenpop.test"]
+    assert lines[5:] == [
         "message        Call from Alice Example, +1 202-555-0123 to 201",
         "message        Example Ltd",
         "message        https://crm.example.org/c/7",
@@ -81,7 +82,8 @@ def test_each_source_and_the_message_are_shown(folder: Path) -> None:
 def test_a_stranger_is_unknown_and_the_name_is_the_callers(folder: Path) -> None:
     lines = look_up(folder, "+442079460123", "Alice Example", status=1).splitlines()
     assert lines[1].startswith("customers      unknown (")
-    assert lines[3:] == [
+    assert lines[3:5] == ["route          [pop] to", "to             alice@screenpop.test"]
+    assert lines[5:] == [
         'message        Call from "Alice Example", +44 20 7946 0123 to 201',
         "message        Britain (UK)",
     ]
@@ -92,6 +94,8 @@ def test_a_withheld_number_is_not_looked_up(folder: Path, number: str) -> None:
     lines = look_up(folder, number, "Alice Example", status=1).splitlines()
     assert lines == [
         "number         withheld: not looked up",
+        "route          [pop] to",
+        "to             alice@screenpop.test",
         "message        Call from number withheld to 201",
     ]
 

@@ -47,6 +47,12 @@ def text(
     return "\n".join(lines)
 
 
+def dialled(call: Call) -> str:
+    """The extension, or the number that was dialled where nobody dialled the extension; empty if neither is known."""
+    nobody_dialled = call.extension in _SPECIAL or call.context == "screen_pop"  # the context of the hang-up handler
+    return (call.dnid or call.extension) if nobody_dialled else call.extension
+
+
 def _values(call: Call, facts: Mapping[str, str], contact: Mapping[str, str] | None) -> dict[str, str]:
     """What each placeholder stands for: clean text in one line."""
     known = contact or {}
@@ -57,7 +63,7 @@ def _values(call: Call, facts: Mapping[str, str], contact: Mapping[str, str] | N
         "event": _EVENT.get(call.event, "Call"),
         "number": number,
         "name": known.get("name") or _as_said(clean(call.name), contact),
-        "extension": ((call.dnid or call.extension) if call.extension in _SPECIAL else call.extension) or "?",
+        "extension": dialled(call) or "?",
         "dnid": call.dnid,
         "time": _clock(call.time),
     }

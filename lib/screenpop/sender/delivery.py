@@ -66,7 +66,8 @@ class Delivery:
             age = message.call.age()
             late = age if age > settings.pop.late_after else None
             try:
-                body = text.text(message.call, settings.pop.message, late, facts(message.call), message.contact)
+                template = settings.routes.route(message.call).template(message.call.event) or settings.pop.message
+                body = text.text(message.call, template, late, facts(message.call), message.contact)
                 xml = stanza.chat(message.id, message.to, body, late, message.call.receipt)
             except Exception as error:  # a bug, which must not hold up other messages
                 self.results.settle(message, later(f"{type(error).__name__}: {error}"), settings.pop.give_up_after)

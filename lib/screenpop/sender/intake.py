@@ -14,8 +14,8 @@ from ..call import Call
 from ..log import SPOOL, Log
 from ..phonebook.book import Book
 from ..phonebook.lookup import Lookup
-from ..pop import routes
-from ..pop.options import PopOptions
+from ..pop.routes import Routes
+from ..settings import Settings
 from ..spool import records, released
 from ..spool.outbox import Outbox
 from ..spool.queue import Queue
@@ -49,12 +49,12 @@ class Intake:
         deadlines = (lookup.deadline for _, _, lookup in self.asking.values())
         return min((*self.delayed.values(), *deadlines), default=None)
 
-    def take_in(self, pop: PopOptions, book: Book, late_too: bool = True) -> bool:
+    def take_in(self, settings: Settings, book: Book, late_too: bool = True) -> bool:
         """Take some calls in: fresh ones first, then the oldest of the late ones, if these are wanted.
 
         Returns whether there were any. Raises OSError.
         """
-        now = time.monotonic()
+        pop, now = settings.pop, time.monotonic()
         names = [name for name in self.waiting() if name not in self.asking and self.delayed.get(name, 0.0) <= now]
         fresh = bisect(names, f"{time.time() - pop.late_after:017.6f}")  # names begin with the time of the call
         chosen = [*names[fresh:], *(names[:fresh] if late_too else ())][:CALLS_AT_ONCE]
@@ -64,7 +64,7 @@ class Intake:
                 if name not in self.asking:
                     self.asking[name] = self._ask(name, book)
                 if self.asking[name][2].is_ready():
-                    self._accept(name, pop, *self.asking.pop(name))
+                    self._accept(name, settings.routes, *self.asking.pop(name))
             except FileNotFoundError:  # somebody took it away
                 continue
             except InvalidFile as reason:
@@ -86,12 +86,12 @@ class Intake:
             lookup = book.stranger(call)
         return call, record, lookup
 
-    def _accept(self, name: str, pop: PopOptions, call: Call, record: Any, lookup: Lookup) -> None:
+    def _accept(self, name: str, routes: Routes, call: Call, record: Any, lookup: Lookup) -> None:
         contact = lookup.contact()
         told, failed_before = released.outcomes(record)
-        recipients, wrong = routes.recipients(call, pop.to)
-        reasons = {**wrong, **failed_before}
-        waiting = [Message(call, to, "", contact) for to in recipients if to not in told and to not in reasons]
+        route = routes.route(call, contact)
+        reasons = {**route.invalid, **failed_before}
+        waiting = [Message(call, to, "", contact) for to in route.to if to not in told and to not in reasons]
         failed = [Message(call, to, reason, contact) for to, reason in reasons.items()]
         self.replies.expect(self.outbox.reply_fifo(call.id), call, [*waiting, *failed])
         self.queue.accept(name, waiting, failed)
