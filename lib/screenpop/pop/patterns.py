@@ -27,9 +27,11 @@ class Pattern:
     """
 
     def __init__(self, text: str) -> None:
-        if found := re.search(r"[\s,/]", text):
-            reasons = {",": "one pattern stands here", "/": "the caller's number after a / is not supported"}
-            raise ValueError(f"{text!r} is not an extension: {reasons.get(found[0], 'it has a space in it')}")
+        if len(split(text)) > 1:
+            raise ValueError(f"{text!r} is not an extension: only one pattern may stand here")
+        if found := re.search(r"[\s/]", text):
+            reason = "the caller's number after a / is not supported" if found[0] == "/" else "it has a space in it"
+            raise ValueError(f"{text!r} is not an extension: {reason}")
         self.text, self._rest, self.is_pattern = text, "", text.startswith("_")
         if not self.is_pattern:
             self._sets = [frozenset(character) for character in text.replace("-", "")]
