@@ -1,4 +1,4 @@
-"""Asterisk's extension patterns; tests/asterisk/test_patterns.py asks a real Asterisk for the same."""
+"""Asterisk's extension patterns; tests/asterisk/test_dialplan_patterns.py asks a real Asterisk for the same."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 from ..call import Call
 from ..xmpp import jid
@@ -10,7 +11,7 @@ from .message import dialled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .options import PopOptions, RouteOptions, RoutesOptions
+    from .options import PopOptions, RecipientsAndTemplates, RouteOptions, RoutesOptions
     from .patterns import Pattern
 
 ROOM = "room:"  # before the JID of a room (XEP-0045)
@@ -33,8 +34,8 @@ def recipients(call: Call, configured: Sequence[str], notify: str = "") -> tuple
 
     Returns the recipients, each once, and a dictionary of the texts that are not JIDs, each with the reason.
     """
-    given = _texts(call.to) or configured
-    valid: dict[str, None] = {}
+    given = _texts(call.to)
+    valid = dict.fromkeys(() if given else configured)
     invalid = {}
     for text in (*given, *_texts(notify)):
         try:
@@ -49,14 +50,29 @@ def _texts(joined: str) -> list[str]:
 
 
 class Route:
-    """`to`: the recipients, each once. `invalid`: what is given as a recipient and isn't one, with the reasons. `why`:
-    which route applies, as one sentence. `sections`: those whose templates apply; the first that has one counts.
+    """`why`: which route applies, as one sentence. `sections`: those whose templates apply; the first one that has it
+    counts. `given`: the arguments of `recipients`.
     """
 
     def __init__(
-        self, to: list[str], invalid: dict[str, str], why: str, sections: Sequence[PopOptions | RouteOptions]
+        self, why: str, sections: Sequence[RecipientsAndTemplates], given: tuple[Call, Sequence[str], str]
     ) -> None:
-        self.to, self.invalid, self.why, self._sections = to, invalid, why, sections
+        self.why, self._sections, self._given = why, sections, given
+
+    @cached_property
+    def _recipients(self) -> tuple[list[str], dict[str, str]]:
+        """Read only when they are wanted: each message of a call needs its template, and not the other recipients."""
+        return recipients(*self._given)
+
+    @property
+    def to(self) -> list[str]:
+        """The recipients, each once."""
+        return self._recipients[0]
+
+    @property
+    def invalid(self) -> dict[str, str]:
+        """What is given as a recipient and isn't one, with the reasons."""
+        return self._recipients[1]
 
     def template(self, event: str) -> str | None:
         """Of a message about this event: of `message` for ringing, of `message_answered`, …; None: the built-in one."""
@@ -125,10 +141,10 @@ class Routes:
             why = f"[pop] to: no route matches {' or '.join(_candidates(call)) or 'a call without an extension'}"
         else:
             why = "[pop] to"
-        to, invalid = recipients(call, entry.to if entry else self._pop.to, (contact or {}).get("notify", ""))
         if _texts(call.to):
             why = "given by the dialplan"
-        return Route(to, invalid, why, [entry.options, self._pop] if entry and entry.options else [self._pop])
+        sections = [entry.options, self._pop] if entry and entry.options else [self._pop]
+        return Route(why, sections, (call, entry.to if entry else self._pop.to, (contact or {}).get("notify", "")))
 
     def _match(self, call: Call) -> _Entry | None:
         """Extensions rank before patterns, and the patterns are in the order of their ranks."""

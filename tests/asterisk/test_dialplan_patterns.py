@@ -17,7 +17,7 @@ SEED = 11
 CHARACTERS = "0123456789+*#aNxX-"
 PLACES = (
     "X x Z N n 1 2 2 3 9 0 + * a - [2-57] [13] [1-9] [92-4] [-2] [2-] [0-9] [23456789] [+*] [a-z] [2,3] [2-46] [12]"
-).split()
+)
 FIXED = [  # of each of these, one hides another or is the same
     ["_2XX!", "_2XX", "_2XX.", "_2X!", "_2!", "_2", "_X.", "_!", "_."],
     ["_2xx", "_2XX", "_2[0-9]X", "_2-XX", "201", "2-01", "_201", "_[2]01", "_20[1]"],
@@ -33,7 +33,7 @@ def contexts(chance: random.Random) -> Iterator[list[str]]:
 def pattern(chance: random.Random) -> str:
     if chance.random() < 0.15:
         return "".join(chance.choices("12390", k=chance.randint(1, 3)))
-    places = "".join(chance.choices(PLACES, k=chance.randint(1, 4)))
+    places = "".join(chance.choices(PLACES.split(), k=chance.randint(1, 4)))
     end = chance.choice(["", "", ".", "!"])
     return f"_{places if places.strip('-') else 'X'}{end}"
 
