@@ -139,6 +139,12 @@ def test_the_extension_is_matched_and_then_the_number_that_was_dialled(tmp_path:
     assert (route.to == ["alice@example.org"]) == why.startswith("[pop]")
 
 
+def test_the_extension_of_the_hang_up_handler_is_not_the_one_that_was_dialled(tmp_path: Path) -> None:
+    made = routes(tmp_path, ROUTES)  # _. would match "ended"
+    assert made.route(Call(extension="ended", dnid="201", context="screen_pop")).why == "[routes] 201"
+    assert made.route(Call(extension="ended", dnid="201", context="incoming")).why == "[routes] _."
+
+
 def test_without_routes_everybody_in_pop_is_told(tmp_path: Path) -> None:
     route = routes(tmp_path, "").route(Call(extension="201"))
     assert (route.to, route.why, route.template("ringing")) == (["alice@example.org"], "[pop] to", DEFAULT)
