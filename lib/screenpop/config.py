@@ -24,6 +24,8 @@ class ConfigError(Exception):
         self.complaints = complaints
 
 
+_NEITHER = "neither a [section] nor a setting such as name = value"
+
 # Declaring options
 
 
@@ -64,7 +66,8 @@ class Required(Option[T]):
 class Section:
     """The values of one section of the file. A subclass has an Option for each name that the section may set.
 
-    `is_open`: it may also have options of any other name (`others`), whose values `read_other` reads.
+    `is_open`: it may also have options of any other name (`others`), whose values `read_other` reads. `read_name`
+    reads the names of all options.
     """
 
     is_open: ClassVar[bool] = False
@@ -77,6 +80,13 @@ class Section:
         """The values of the options that are not declared, by name, in the order of the file."""
         declared = {*self.options(), "type"}
         return {name: value for name, value in self._values.items() if name not in declared}
+
+    @classmethod
+    def read_name(cls, text: str) -> str:
+        """Raises ValueError, saying what would be right."""
+        if not re.fullmatch(r"\w+", text):
+            raise ValueError(_NEITHER)
+        return text.lower()
 
     @classmethod
     def read_other(cls, text: str) -> Any:
@@ -184,10 +194,13 @@ def secret_file(text: str) -> SecretFile:
 
 
 class Document(NamedTuple):
-    """What a file contains: `sections` by name, those with a type in the order of the file. `files`: all files read."""
+    """What a file contains: `sections` by name, those with a type in the order of the file. `files`: all files read.
+    `lines`: of the options, by section and name.
+    """
 
     sections: dict[str, Section]
     files: tuple[File, ...]
+    lines: dict[str, dict[str, int]]
 
 
 class _Setting(NamedTuple):
@@ -222,6 +235,11 @@ def read(
             where = f"before the first section, such as [{next(iter(sections))}]"
             complaints.append((setting.line, f"{setting.name} is {where}"))
         elif section in kinds:
+            try:
+                setting = setting._replace(name=kinds[section].read_name(setting.name))
+            except ValueError as error:
+                complaints.append((setting.line, str(error)))
+                continue
             options = kinds[section].options()
             if section not in sections:
                 options["type"] = Option(str, "")
@@ -238,7 +256,7 @@ def read(
     if complaints:
         raise ConfigError([f"{path}:{line}: {text}" if line else f"{path}: {text}" for line, text in complaints])
     others = (value for section in values.values() for value in section.values() if isinstance(value, File))
-    return Document({name: kind(values[name]) for name, kind in kinds.items()}, (file, *others))
+    return Document({name: kind(values[name]) for name, kind in kinds.items()}, (file, *others), lines)
 
 
 def _content(path: str) -> str:
@@ -268,10 +286,10 @@ def _parse(content: str, complaints: list[tuple[int, str]]) -> tuple[list[tuple[
         if heading := re.fullmatch(r"\[\s*([\w-]+)\s*\]", line):
             section = heading[1].lower()
             headings.append((number, section))
-        elif found := re.fullmatch(r"(\w+)\s*=>?\s*(.*)", line):
-            settings.append(_Setting(number, section, found[1].lower(), found[2], line != raw.strip()))
+        elif found := re.fullmatch(r"([^=]*?)\s*=>?\s*(.*)", line):
+            settings.append(_Setting(number, section, found[1], found[2], line != raw.strip()))
         else:
-            complaints.append((number, "neither a [section] nor a setting such as name = value"))
+            complaints.append((number, _NEITHER))
     return headings, settings
 
 
@@ -287,7 +305,8 @@ def _of_a_type(
     for line, name in headings:
         if name in sections or name in found:
             continue
-        setting = next((setting for setting in settings if (setting.section, setting.name) == (name, "type")), None)
+        own = (setting for setting in settings if setting.section == name)
+        setting = next((setting for setting in own if setting.name.lower() == "type"), None)
         if setting and setting.text in types:
             found[name] = types[setting.text]
         elif setting and types:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from typing import Any, NamedTuple
 
 from . import config
 from .log import LogOptions
 from .phonebook.source import SourceOptions
 from .phonebook.types import Types
-from .pop.options import PopOptions
+from .pop.options import PopOptions, RouteOptions, RoutesOptions
+from .pop.routes import Routes
 from .spool.options import SpoolOptions
 from .xmpp.options import XmppOptions
 
 SECTIONS: dict[str, type[config.Section]] = {
     "xmpp": XmppOptions,
     "pop": PopOptions,
+    "routes": RoutesOptions,
     "spool": SpoolOptions,
     "log": LogOptions,
 }
@@ -27,6 +30,7 @@ class Settings(NamedTuple):
     files: tuple[config.File, ...]
     xmpp: XmppOptions
     pop: PopOptions
+    routes: Routes
     spool: SpoolOptions
     log: LogOptions
     sources: dict[str, SourceOptions]  # of the phone book, by the names of their sections, in the order of the file
@@ -44,7 +48,12 @@ def path_from_environment() -> str:
 
 def load(path: str) -> Settings:
     """Raises config.ConfigError."""
-    document = config.read(path, SECTIONS, Types(), FORMER_NAMES)
-    fixed: dict[str, Any] = {name: document.sections[name] for name in SECTIONS}
-    sources: dict[str, Any] = {name: found for name, found in document.sections.items() if name not in SECTIONS}
-    return Settings(path=path, files=document.files, sources=sources, **fixed)
+    types: ChainMap[str, Any] = ChainMap({"route": RouteOptions}, Types())  # type: ignore[arg-type]
+    sections, files, lines = config.read(path, SECTIONS, types, FORMER_NAMES)
+    fixed: dict[str, Any] = {name: sections[name] for name in SECTIONS}
+    own: dict[str, Any] = {name: found for name, found in sections.items() if name not in SECTIONS}
+    long = {name: found for name, found in own.items() if isinstance(found, RouteOptions)}
+    fixed["routes"] = routes = Routes(fixed["pop"], fixed["routes"], long, lines)
+    if routes.complaints:
+        raise config.ConfigError([f"{path}:{line}: {text}" for line, text in routes.complaints])
+    return Settings(path=path, files=files, sources={name: own[name] for name in own if name not in long}, **fixed)

@@ -71,7 +71,8 @@ def test_each_source_and_the_message_are_shown(folder: Path) -> None:
     known = "name = Alice Example, company = Example Ltd, url = https://crm.example.org/c/7"
     assert lines[1].startswith(f"customers      {known} (")
     assert lines[2].startswith("crm            sqlite ") and "unable to open database file" in lines[2]
-    assert lines[3:] == [
+    assert lines[3:5] == ["route          [pop] to", "to             alice@screenpop.test"]
+    assert lines[5:] == [
         "message        Call from Alice Example, +1 202-555-0123 to 201",
         "message        Example Ltd",
         "message        https://crm.example.org/c/7",
@@ -81,7 +82,8 @@ def test_each_source_and_the_message_are_shown(folder: Path) -> None:
 def test_a_stranger_is_unknown_and_the_name_is_the_callers(folder: Path) -> None:
     lines = look_up(folder, "+442079460123", "Alice Example", status=1).splitlines()
     assert lines[1].startswith("customers      unknown (")
-    assert lines[3:] == [
+    assert lines[3:5] == ["route          [pop] to", "to             alice@screenpop.test"]
+    assert lines[5:] == [
         'message        Call from "Alice Example", +44 20 7946 0123 to 201',
         "message        Britain (UK)",
     ]
@@ -92,8 +94,59 @@ def test_a_withheld_number_is_not_looked_up(folder: Path, number: str) -> None:
     lines = look_up(folder, number, "Alice Example", status=1).splitlines()
     assert lines == [
         "number         withheld: not looked up",
+        "route          [pop] to",
+        "to             alice@screenpop.test",
         "message        Call from number withheld to 201",
     ]
+
+
+ROUTES = "[routes]\n_3XX = sales@screenpop.test & room:sales@rooms.screenpop.test\n"
+ROUTES += "[support]\ntype = route\nextension = 4\nto = bob@screenpop.test\nmessage = Support: {caller}\n"
+
+
+def test_the_route_and_who_is_told_are_shown(folder: Path) -> None:
+    with (folder / "screen_pop.conf").open("a") as conf:
+        conf.write(ROUTES)
+    lines = look_up(folder, "+442079460123", "", "300", status=1).splitlines()
+    assert lines[3:6] == [
+        "route          [routes] _3XX",
+        "to             sales@screenpop.test",
+        "to             room:sales@rooms.screenpop.test",
+    ]
+    assert lines[6] == "message        Call from +44 20 7946 0123 to 300"
+    lines = look_up(folder, "+442079460123", "", "4", status=1).splitlines()
+    assert lines[3:6] == [
+        "route          [support] 4",
+        "to             bob@screenpop.test",
+        "message        Support: +44 20 7946 0123",
+    ]
+    assert "route          [pop] to: no route matches 201" in look_up(folder, "1", status=1).splitlines()
+
+
+def test_recipients_of_the_phone_book_are_shown(folder: Path) -> None:
+    conf = folder / "screen_pop.conf"
+    conf.write_text(conf.read_text().replace("company = firm", "company = firm\nnotify = account_manager"))
+    customers = folder / "customers.csv"
+    customers.write_text(
+        "id,full_name,firm,phone,account_manager\n"
+        "7,Alice Example,Example Ltd,+12025550123,carol@screenpop.test & Carol C\n"
+    )
+    sections = conf.read_text()[conf.read_text().index("[customers]") :].partition("[crm]")[0]
+    index = phonebook.open_index(folder, phonebook.sources(folder, sections))
+    assert phonebook.build(index) == []
+    index.close()
+    lines = look_up(folder, "2025550123", status=0).splitlines()
+    assert [line for line in lines if line.startswith(("to ", "PROBLEM "))] == [
+        "to             alice@screenpop.test",
+        "to             carol@screenpop.test",
+        "PROBLEM        'Carol C' is not a JID, which looks like alice@example.org",
+    ]
+    told = json.loads(look_up(folder, "2025550123", "--json", status=0))["route"]
+    assert told == {
+        "why": "[pop] to",
+        "to": ["alice@screenpop.test", "carol@screenpop.test"],
+        "invalid": {"Carol C": "'Carol C' is not a JID, which looks like alice@example.org"},
+    }
 
 
 def test_what_stands_in_the_arguments_is_cleaned(folder: Path) -> None:

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from parts import scripted
 from parts.certificates import Authority, Certificate
+from parts.ejabberd import Ejabberd
 from parts.pbx import DOMAIN, Pbx
-from parts.prosody import Prosody
+from parts.prosody import ACCOUNTS, Prosody
 from parts.recipient import Recipient
 from parts.scripted import ScriptedServer
 from parts.spool import messages
 from screenpop.spool import state
 
 WAITING = {"SCREEN_POP_WAIT": "20"}
+ROUTES = """
+[support]
+type = route
+extension = _3XX
+to = {bob}
+message = Support: {{name}}
+[crm]
+type = sql
+database = sqlite:///{folder}/crm.db
+query = SELECT name, manager FROM contacts WHERE phone = :number
+name = name
+notify = manager
+"""
 
 
 @pytest.fixture
@@ -195,3 +211,33 @@ def test_a_caller_cant_write_stanzas_templates_or_log_lines(pbx: Pbx, prosody: P
     )
     assert "\u202e" not in message.body
     assert "forged" not in pbx.log
+
+
+@pytest.mark.parametrize("kind", [Prosody, Ejabberd])
+def test_who_is_told_depends_on_the_extension_and_on_the_phone_book(
+    kind: type[Prosody] | type[Ejabberd], new_server_folder: Path, certificate: Certificate, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "crm.db")) as crm, crm:
+        crm.execute("CREATE TABLE contacts (phone TEXT, name TEXT, manager TEXT)")
+        row = ("+15551234567", "Ann Miller", f"nobody at all & carol@{DOMAIN}")
+        crm.execute("INSERT INTO contacts VALUES (?, ?, ?)", row)
+    accounts = {**ACCOUNTS, "bob": "bob's secret", "carol": "carol's secret"}
+    with ExitStack() as stack:
+        server = stack.enter_context(kind(new_server_folder / "server", certificate, accounts=accounts))
+        alice, bob, carol = (stack.enter_context(Recipient.at(server, user)) for user in ("alice", "bob", "carol"))
+        pbx = stack.enter_context(Pbx(tmp_path, server, server.ca_file))
+        with pbx.conf.open("a") as conf:
+            conf.write(ROUTES.format(bob=bob.jid, folder=tmp_path))
+        pbx.call("+15551234567", extension="300")
+        assert bob.wait_for_message().body == "Support: Ann Miller"
+        assert carol.wait_for_message().body == "Support: Ann Miller"
+        pbx.call("+15551234567", extension="400")
+        said = "Call from Ann Miller, +1 555-123-4567 to 400"
+        assert alice.wait_for_message().body == carol.wait_for_message().body == said
+        pbx.call("+12025550123", alice.jid, extension="300")
+        assert alice.wait_for_message().body == 'Support: "Bob Example"'
+        pbx.wait_until_sent()
+        bob.sync()
+        assert len(bob.messages) == 1
+        failed = messages(pbx.outbox, "failed")
+    assert [(message.to, "is not a JID" in message.reason) for message in failed] == [("nobody at all", True)] * 2

@@ -72,6 +72,19 @@ def test_no_source(checked: Checked) -> None:
     assert checked.said() == []
 
 
+def test_routes_are_counted(checked: Checked, capsys: pytest.CaptureFixture[str]) -> None:
+    text = configuration("pbx@screenpop.test", "secret", "127.0.0.1:1", "/etc/hostname", "alice@screenpop.test")
+    section = "[support]\ntype = route\nextension = 4, _5X\nto = a@b\n"
+    checked.conf.write_text(f"{text}[routes]\n_2XX = a@b\n{section}")
+    check.run(argparse.Namespace())
+    assert "pbx@screenpop.test to alice@screenpop.test, or by one of 3 routes\n" in capsys.readouterr().out
+    checked.conf.write_text(f"{text}[routes]\n_2[ = a@b\n_3 = Bob B\n")
+    assert check.run(argparse.Namespace()) == 1
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("PROBLEM  configuration ") and "'_2[' is not a pattern: the [ has no ]" in first
+    assert "_3: 'Bob B' is not a JID" in second
+
+
 def test_sources_that_are_well(checked: Checked) -> None:
     checked.index()
     assert checked.said(CSV, SQL) == [

@@ -41,12 +41,14 @@ def test_the_message_in_the_document_is_the_default(tmp_path: Path) -> None:
     assert load(tmp_path, "".join(blocks("ini"))).pop.message == message.DEFAULT
 
 
-def test_the_source_in_the_sample_is_accepted(tmp_path: Path) -> None:
+def test_the_routes_and_the_source_in_the_sample_are_accepted(tmp_path: Path) -> None:
     sample = (ROOT / "screen_pop.conf.sample").read_text(encoding="utf-8")
     lines = sample[sample.index("\n;[") :].splitlines()
-    text = "\n".join(line[1:] for line in lines if re.match(r";(\[|\w+ = )", line))
-    (source,) = load(tmp_path, text).sources.values()
+    text = "\n".join(line[1:] for line in lines if re.match(r";(\[|\S+ = )", line))
+    given = load(tmp_path, text)
+    (source,) = given.sources.values()
     assert source.type == "csv" and "name" in source.others
+    assert len(given.routes) == 5
 
 
 def test_the_links_within_the_document_lead_somewhere() -> None:

@@ -89,6 +89,17 @@ def test_each_recipient_gets_the_message(world: World) -> None:
     assert Counter(world.server.pairs()) == Counter([("1", ALICE), ("1", CAROL), ("2", BOB), ("2", ALICE)])
 
 
+def test_a_route_chooses_the_recipients_and_the_template(world: World) -> None:
+    section = f"[support]\ntype = route\nextension = 300\nto = {CAROL}\nmessage = Support: {{caller}}\n"
+    world.configure(more=f"[routes]\n_2XX = {BOB}\n{section}")
+    world.call("1", extension="205")
+    world.call("2", extension="s", dnid="300")
+    world.call("3", extension="400")
+    world.call("4", extension="300", to=BOB)
+    world.run()
+    assert sorted(world.server.pairs()) == [("1", BOB), ("3", ALICE), ("Support: 2", CAROL), ("Support: 4", BOB)]
+
+
 @pytest.mark.parametrize("error_type", ["cancel", "auth", "modify", "continue", "?"])
 def test_a_message_that_can_never_be_delivered_is_in_failed_with_the_reason(world: World, error_type: str) -> None:
     world.server.bounces[ALICE] = (error_type, "item-not-found: no\nsuch user")

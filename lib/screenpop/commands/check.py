@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         for complaint in error.complaints:
             _report(False, "configuration", complaint)
         return 1
-    _report(True, "configuration", f"{given.path}: from {given.xmpp.jid} to {' & '.join(given.pop.to)}")
+    routes = f", or by one of {len(given.routes)} routes" if given.routes else ""
+    _report(True, "configuration", f"{given.path}: from {given.xmpp.jid} to {' & '.join(given.pop.to)}{routes}")
     password_file = given.xmpp.password_file
     passed = [_permissions(file) for file in (given.path, password_file and password_file.path) if file]
     passed += [_spool_folders(spool), _log(given.log.path)]

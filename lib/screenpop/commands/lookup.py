@@ -1,4 +1,6 @@
-"""Look a number up in the phone book: what each source says, how long it takes, and the text that would be sent."""
+"""Look a number up in the phone book: what each source says, how long it takes, the recipients, and the text that would
+be sent.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,15 @@ if TYPE_CHECKING:
 
     from ..phonebook.lookup import Lookup
     from ..phonebook.source import Number
+    from ..pop.routes import Route
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("number", metavar="NUMBER", help="the caller's number")
     parser.add_argument("name", metavar="NAME", nargs="?", default="", help="the name in the caller ID")
+    parser.add_argument(
+        "extension", metavar="EXTENSION", nargs="?", default="201", help="the extension that is called (default: 201)"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -37,9 +43,11 @@ def run(arguments: argparse.Namespace) -> int:
     given = _settings.load()
     if given is None:
         return 1
-    number, name = clean(arguments.number), clean(arguments.name)
+    number, name, extension = clean(arguments.number), clean(arguments.name), clean(arguments.extension)
     withheld = stands_for_no_number(number)
-    call = Call(number="" if withheld else number, name="" if withheld else name, withheld=withheld, extension="201")
+    call = Call(
+        number="" if withheld else number, name="" if withheld else name, withheld=withheld, extension=extension
+    )
     pop = given.pop
     book = Book(given.sources, spool, pop.country, pop.places, pop.lookup_wait)
     lookup = book.ask(call)
@@ -49,18 +57,19 @@ def run(arguments: argparse.Namespace) -> int:
         book.read()
     book.close()
     parsed, facts, contact = numbers.parse(call.number, pop.country), book.facts(call), sent or lookup.contact()
-    text = message.text(call, pop.message, None, facts, contact)
+    route = given.routes.route(call, contact)
+    text = message.text(call, route.template(call.event) or pop.message, None, facts, contact)
     if arguments.json:
-        json.dump(_as_json(parsed, facts, lookup, contact, text), sys.stdout, indent=2)
+        json.dump(_as_json(parsed, facts, lookup, contact, route, text), sys.stdout, indent=2)
         print()
     else:
         if book.number_problem:
             show(book.number_problem, label="PROBLEM  ")
-        _print(parsed, lookup, text)
+        _print(parsed, lookup, route, text)
     return 0 if contact and contact.get("name") else 1
 
 
-def _print(number: Number, lookup: Lookup, text: str) -> None:
+def _print(number: Number, lookup: Lookup, route: Route, text: str) -> None:
     as_written = "no telephone number: looked up as it is written" if number.written else "withheld: not looked up"
     show(number.e164 or as_written, label=f"{'number':15}")
     for name in lookup.asked if number.written else []:
@@ -70,12 +79,22 @@ def _print(number: Number, lookup: Lookup, text: str) -> None:
         else:
             said = lookup.problems.get(name, "no answer in time")
         show(f"{said} ({took})", label=f"{name:15}")
+    show(route.why, label=f"{'route':15}")
+    for recipient in route.to:
+        show(recipient, label=f"{'to':15}")
+    for reason in route.invalid.values():
+        show(reason, label=f"{'PROBLEM':15}")
     for line in text.split("\n"):
         show(line, label=f"{'message':15}")
 
 
 def _as_json(
-    number: Number, facts: dict[str, str], lookup: Lookup, contact: dict[str, str] | None, text: str
+    number: Number,
+    facts: dict[str, str],
+    lookup: Lookup,
+    contact: dict[str, str] | None,
+    route: Route,
+    text: str,
 ) -> dict[str, Any]:
     return {
         "number": number._asdict(),
@@ -91,5 +110,6 @@ def _as_json(
             for name in lookup.asked
         ],
         "contact": contact,
+        "route": {"why": route.why, "to": route.to, "invalid": route.invalid},
         "text": text,
     }

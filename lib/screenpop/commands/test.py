@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     path = _spool.path()
     try:
-        to = settings.load(settings.path_from_environment()).pop.to
+        given = settings.load(settings.path_from_environment())
     except config.ConfigError as error:
         for complaint in error.complaints:
             show(complaint, label="PROBLEM  ")
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         outbox.put(call)
         _print_step("spool", (time.monotonic() - began) * 1000, call.id)
         trigger.ring(path)
-        return _print_replies(replies, began, len(to))
+        return _print_replies(replies, began, len(given.routes.route(call).to))
     except OSError as error:
         show(f"{error.filename}: {error.strerror}; for details run: screen-pop check", label="PROBLEM  ")
         return 1

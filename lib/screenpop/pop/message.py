@@ -54,6 +54,12 @@ def text(
     return "\n".join(lines)
 
 
+def dialled(call: Call) -> str:
+    """The extension, or the number that was dialled where nobody dialled the extension; empty if neither is known."""
+    nobody_dialled = call.extension in _SPECIAL or call.context == "screen_pop"  # the context of the hang-up handler
+    return (call.dnid or call.extension) if nobody_dialled else call.extension
+
+
 def _values(call: Call, facts: Mapping[str, str], contact: Mapping[str, str] | None, last: Call) -> dict[str, str]:
     """What each placeholder stands for: clean text in one line."""
     known = contact or {}
@@ -64,7 +70,7 @@ def _values(call: Call, facts: Mapping[str, str], contact: Mapping[str, str] | N
         "event": _EVENT.get(last.event, "Call"),
         "number": number,
         "name": known.get("name") or _as_said(clean(call.name), contact),
-        "extension": ((call.dnid or call.extension) if not was_dialled(call) else call.extension) or "?",
+        "extension": dialled(call) or "?",
         "dnid": call.dnid,
         "time": _clock(call.time),
         "peer": last.peer,
@@ -76,11 +82,6 @@ def _values(call: Call, facts: Mapping[str, str], contact: Mapping[str, str] | N
     values["caller"] = ", ".join(filter(None, (values["name"], values["number"])))
     values["url"] = _link(known.get("url", ""))
     return values
-
-
-def was_dialled(call: Call) -> bool:
-    """Whether somebody dialled its extension; else that is one of Asterisk's, or of the handler for the call's end."""
-    return call.extension not in _SPECIAL and call.context != "screen_pop"
 
 
 def _outcome(event: str, values: Mapping[str, str]) -> str:

@@ -1,15 +1,19 @@
-"""The section [pop]: who is told, what is said, and when."""
+"""The section [pop]: who is told, what is said, and when; and the routes, by which that depends on the extension."""
 
 from __future__ import annotations
 
 from ..config import Option, Required, Section, seconds, yes_or_no
 from ..phonebook.countries import NAMES
-from ..xmpp import jid
+from . import routes
 from .message import DEFAULT, DEFAULTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .patterns import Pattern
 
 
 def _recipients(text: str) -> tuple[str, ...]:
-    return tuple(str(jid.parse(part.strip())) for part in text.split("&"))
+    return tuple(map(routes.parse, text.split("&")))
 
 
 def _template(text: str) -> str:
@@ -33,9 +37,54 @@ def _events(text: str) -> tuple[str, ...]:
     return events
 
 
-class PopOptions(Section):
+def _patterns(text: str) -> tuple[Pattern, ...]:
+    from . import patterns  # here: most installations have no routes
+
+    return tuple(map(patterns.Pattern, patterns.split(text)))
+
+
+class RecipientsAndTemplates(Section):
+    """`message_…`: a template for a later event; None: the built-in text."""
+
     to = Required(_recipients, "a recipient, such as alice@example.org")
-    message = Option(_template, DEFAULT)
+    message: Option[str | None] = Option(_template, None)
+    message_answered: Option[str | None] = Option(_template, None)
+    message_missed: Option[str | None] = Option(_template, None)
+    message_busy: Option[str | None] = Option(_template, None)
+    message_voicemail: Option[str | None] = Option(_template, None)
+
+
+class RouteOptions(RecipientsAndTemplates):
+    """A section of `type = route`. Without a template, that of [pop] is used."""
+
+    extension = Required(_patterns, "an extension or a pattern, or several separated by commas, such as 201, _3XX")
+
+
+class RoutesOptions(Section):
+    """The section [routes]: each of its options is `extension = recipients`."""
+
+    is_open = True
+
+    @classmethod
+    def read_name(cls, text: str) -> str:
+        from .patterns import Pattern
+
+        return Pattern(text).text
+
+    @classmethod
+    def read_other(cls, text: str) -> tuple[str, ...]:
+        return _recipients(text)
+
+    def routes(self) -> list[tuple[Pattern, tuple[str, ...]]]:
+        if not self._values:
+            return []
+        from .patterns import Pattern
+
+        return [(Pattern(name), to) for name, to in self._values.items()]
+
+
+class PopOptions(RecipientsAndTemplates):
+    message: Option[str] = Option(_template, DEFAULT)
     events = Option(_events, tuple(DEFAULTS))
     corrections = Option(yes_or_no, True)
     country = Option(_country, "US")

@@ -1,25 +1,161 @@
-"""The recipients of a call."""
+"""Who is told of a call, and by which template: the dialplan says it, else the route of the extension, else [pop]."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 from ..call import Call
 from ..xmpp import jid
+from .message import dialled
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .options import PopOptions, RecipientsAndTemplates, RouteOptions, RoutesOptions
+    from .patterns import Pattern
+
+ROOM = "room:"  # before the JID of a room (XEP-0045)
 
 
-def recipients(call: Call, default: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The JIDs that the dialplan gives (joined by `&`, as in `Dial()`), else the configured ones.
+def split(recipient: str) -> tuple[bool, str]:
+    """Whether a recipient is said to be a room, and its JID."""
+    return recipient.startswith(ROOM), recipient.removeprefix(ROOM)
+
+
+def parse(text: str) -> str:
+    """A recipient as it is stored and compared: a JID, with `room:` before it if that was given. Raises ValueError."""
+    is_room, address = split(text.strip())
+    return (ROOM if is_room else "") + str(jid.parse(address.strip()))
+
+
+def recipients(call: Call, configured: Sequence[str], notify: str = "") -> tuple[list[str], dict[str, str]]:
+    """The recipients that the dialplan gives (joined by `&`, as in `Dial()`), else the configured ones; and in both
+    cases those of the phone book's field `notify`.
 
     Returns the recipients, each once, and a dictionary of the texts that are not JIDs, each with the reason.
     """
-    valid: dict[str, None] = {}
+    given = _texts(call.to)
+    valid = dict.fromkeys(() if given else configured)
     invalid = {}
-    for text in filter(None, (part.strip() for part in call.to.split("&"))):
+    for text in (*given, *_texts(notify)):
         try:
-            valid[str(jid.parse(text))] = None
+            valid[parse(text)] = None
         except ValueError as error:
             invalid[text] = str(error)
-    if not valid and not invalid:  # none given, or only empty ones
-        return list(default), {}
     return list(valid), invalid
+
+
+def _texts(joined: str) -> list[str]:
+    return [text for text in (part.strip() for part in joined.split("&")) if text]
+
+
+class Route:
+    """`why`: which route applies, as one sentence. `sections`: those whose templates apply; the first one that has it
+    counts. `given`: the arguments of `recipients`.
+    """
+
+    def __init__(
+        self, why: str, sections: Sequence[RecipientsAndTemplates], given: tuple[Call, Sequence[str], str]
+    ) -> None:
+        self.why, self._sections, self._given = why, sections, given
+
+    @cached_property
+    def _recipients(self) -> tuple[list[str], dict[str, str]]:
+        """Read only when they are wanted: each message of a call needs its template, and not the other recipients."""
+        return recipients(*self._given)
+
+    @property
+    def to(self) -> list[str]:
+        """The recipients, each once."""
+        return self._recipients[0]
+
+    @property
+    def invalid(self) -> dict[str, str]:
+        """What is given as a recipient and isn't one, with the reasons."""
+        return self._recipients[1]
+
+    def template(self, event: str) -> str | None:
+        """Of a message about this event: of `message` for ringing, of `message_answered`, …; None: the built-in one."""
+        name = "message" if event == "ringing" else f"message_{event}"
+        found = (getattr(section, name, None) for section in self._sections)
+        return next((template for template in found if template), None)
+
+
+class _Entry:
+    """A pattern of [routes], or of a section of type route (`options`)."""
+
+    def __init__(
+        self, pattern: Pattern, to: Sequence[str], section: str, line: int, options: RouteOptions | None = None
+    ) -> None:
+        self.pattern, self.to, self.section, self.line, self.options = pattern, to, section, line, options
+
+
+class Routes:
+    """All routes of the configuration. `complaints`: of routes that can never apply, each with its line.
+
+    `lines`: those in which the options of each section stand.
+    """
+
+    def __init__(
+        self,
+        pop: PopOptions,
+        short: RoutesOptions,
+        sections: Mapping[str, RouteOptions],
+        lines: Mapping[str, Mapping[str, int]],
+    ) -> None:
+        self._pop = pop
+        found = [_Entry(pattern, to, "routes", lines["routes"][pattern.text]) for pattern, to in short.routes()]
+        for name, options in sections.items():
+            line = lines[name]["extension"]
+            found += [_Entry(pattern, options.to, name, line, options) for pattern in options.extension]
+        self._entries = sorted(found, key=lambda entry: (entry.pattern.rank, entry.line))
+        self._patterns = [entry for entry in self._entries if entry.pattern.is_pattern]
+        self._extensions = {
+            entry.pattern.text.replace("-", ""): entry for entry in self._entries if not entry.pattern.is_pattern
+        }
+        self.complaints = sorted(self._hidden())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _hidden(self) -> Iterator[tuple[int, str]]:
+        """Only those are found that one other route hides, and not those that several hide together."""
+        seen: dict[object, _Entry] = {}
+        for place, entry in enumerate(self._entries):
+            first: _Entry | None = seen.setdefault(entry.pattern.rank, entry)
+            if first is not entry:
+                reason = "is the same"
+            elif entry.pattern.is_pattern:  # nothing else ranks before an extension
+                first = next((other for other in self._entries[:place] if other.pattern.hides(entry.pattern)), None)
+                reason = "goes before it and matches all that it matches"
+            if first and first is not entry:
+                text = f"{entry.pattern.text} can never apply: {first.pattern.text} in line {first.line} {reason}"
+                yield entry.line, text
+
+    def route(self, call: Call, contact: Mapping[str, str] | None = None) -> Route:
+        """`contact`: what the phone book has of the caller; its field `notify` adds recipients."""
+        entry = self._match(call)
+        if entry:
+            why = f"[{entry.section}] {entry.pattern.text}"
+        elif self._entries:
+            why = f"[pop] to: no route matches {' or '.join(_candidates(call)) or 'a call without an extension'}"
+        else:
+            why = "[pop] to"
+        if _texts(call.to):
+            why = "given by the dialplan"
+        sections = [entry.options, self._pop] if entry and entry.options else [self._pop]
+        return Route(why, sections, (call, entry.to if entry else self._pop.to, (contact or {}).get("notify", "")))
+
+    def _match(self, call: Call) -> _Entry | None:
+        """Extensions rank before patterns, and the patterns are in the order of their ranks."""
+        for extension in _candidates(call):
+            found = self._extensions.get(extension.replace("-", ""))
+            found = found or next((entry for entry in self._patterns if entry.pattern.matches(extension)), None)
+            if found:
+                return found
+        return None
+
+
+def _candidates(call: Call) -> list[str]:
+    """What a route may match: the extension, then the number that was dialled."""
+    return [text for text in dict.fromkeys((dialled(call), call.dnid)) if text]

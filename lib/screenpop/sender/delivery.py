@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from ..call import EVENTS, Call
+from ..call import Call
 from ..log import SPOOL, Log
 from ..pop import message as text
 from ..pop.message import DEFAULT, DEFAULTS
@@ -65,11 +65,10 @@ class Delivery:
                 self.results.settle(message, never(str(error)), settings.pop.give_up_after)
                 continue
             late = message.call.age() if message.event.age() > settings.pop.late_after else None
-            template = (
-                settings.pop.message if message.event.event == EVENTS[0] else DEFAULTS.get(message.event.event, DEFAULT)
-            )
             replaces = message.first_id if message.is_second and settings.pop.corrections else ""
             try:
+                event = message.event.event
+                template = settings.routes.route(message.call).template(event) or DEFAULTS.get(event, DEFAULT)
                 known = facts(message.call)
                 body = text.text(message.call, template, late, known, message.contact, message.outcome)
                 xml = stanza.chat(message.id, message.to, body, message.event.receipt, replaces)

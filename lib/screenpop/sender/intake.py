@@ -15,8 +15,8 @@ from ..call import EVENTS, Call
 from ..log import SPOOL, Log
 from ..phonebook.book import Book
 from ..phonebook.lookup import Lookup
-from ..pop import routes
-from ..pop.options import PopOptions
+from ..pop.routes import Routes
+from ..settings import Settings
 from ..spool import records, released
 from ..spool.outbox import Outbox
 from ..spool.queue import Queue
@@ -51,13 +51,13 @@ class Intake:
         deadlines = (lookup.deadline for call, _, lookup in self.asking.values() if not self._must_wait(call))
         return min((*self.delayed.values(), *deadlines), default=None)
 
-    def take_in(self, pop: PopOptions, book: Book, late_too: bool = True, in_flight: Collection[str] = ()) -> bool:
+    def take_in(self, settings: Settings, book: Book, late_too: bool = True, in_flight: Collection[str] = ()) -> bool:
         """Take some calls in: fresh ones first, then the oldest of the late ones, if these are wanted.
 
         `in_flight`: the ids of stanzas whose confirmation has not come. Returns whether there were any calls. Raises
         OSError.
         """
-        now = time.monotonic()
+        pop, now = settings.pop, time.monotonic()
         names = [name for name in self.waiting() if name not in self.asking and self.delayed.get(name, 0.0) <= now]
         fresh = bisect(names, f"{time.time() - pop.late_after:017.6f}")  # names begin with the time of the call
         chosen = [*names[fresh:], *(names[:fresh] if late_too else ())][:CALLS_AT_ONCE]
@@ -67,7 +67,7 @@ class Intake:
                 if name not in self.asking:
                     self.asking[name] = self._ask(name, book)
                 if self._is_ready(name, in_flight):
-                    self._accept(name, pop, *self.asking.pop(name))
+                    self._accept(name, settings, *self.asking.pop(name))
             except FileNotFoundError:  # somebody took it away
                 continue
             except InvalidFile as reason:
@@ -99,22 +99,25 @@ class Intake:
             lookup = book.stranger(call)
         return call, record, lookup
 
-    def _accept(self, name: str, pop: PopOptions, call: Call, record: Any, lookup: Lookup) -> None:
+    def _accept(self, name: str, settings: Settings, call: Call, record: Any, lookup: Lookup) -> None:
+        wanted = settings.pop.events
         firsts = self.queue.first_messages(events.followed(call))
         if firsts:
             waiting = events.messages(call, firsts, lookup.contact(), self.queue.has_second)
-            self._make(name, call, waiting if call.event in pop.events else [])
+            self._make(name, call, waiting if call.event in wanted else [])
         else:
-            self._make(name, call, *self._messages(pop, call, record, lookup.contact()))
+            self._make(name, call, *self._messages(settings.routes, wanted, call, record, lookup.contact()))
 
-    def _messages(self, pop: PopOptions, call: Call, record: Any, contact: Contact) -> tuple[list[Message], ...]:
+    def _messages(
+        self, routes: Routes, wanted: Collection[str], call: Call, record: Any, contact: Contact
+    ) -> tuple[list[Message], ...]:
         """Of a call that has come, or of an event whose call is not known: those to send, failed ones, silent ones."""
         told, failed_before = released.outcomes(record)
-        recipients, wrong = routes.recipients(call, pop.to)
-        reasons = {**wrong, **failed_before}
-        waiting = [Message(call, to, "", contact) for to in recipients if to not in told and to not in reasons]
+        route = routes.route(call, contact)
+        reasons = {**route.invalid, **failed_before}
+        waiting = [Message(call, to, "", contact) for to in route.to if to not in told and to not in reasons]
         failed = [Message(call, to, reason, contact) for to, reason in reasons.items()]
-        if call.event in pop.events:
+        if call.event in wanted:
             return waiting, failed, []
         for message in waiting:
             message.is_silent = True

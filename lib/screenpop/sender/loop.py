@@ -163,7 +163,7 @@ class Sender:
         worked, spool_is_well = False, True
         try:
             enough_waits = self.backlog.count_due(time.monotonic()) >= self.delivery.window.size
-            worked = self.intake.take_in(current.pop, self.book, late_too=not enough_waits)
+            worked = self.intake.take_in(current, self.book, late_too=not enough_waits)
         except OSError as error:  # out of file descriptors
             spool_is_well = False
             self.intake.delayed.clear()  # else their time would have come at once, again and again
@@ -247,7 +247,7 @@ class Sender:
 
     def _take_more_in(self, current: settings.Settings) -> None:
         with contextlib.suppress(OSError):  # it will be met again by `_work`
-            self.intake.take_in(current.pop, self.book, in_flight=self.delivery.in_flight)
+            self.intake.take_in(current, self.book, in_flight=self.delivery.in_flight)
 
     def _nothing_can_be_sent(self, reason: str) -> None:
         """No message is to blame: all of them wait, except those that are too old or too many."""
