@@ -1,0 +1,15 @@
+"""The recipients as contacts of the account."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..settings import Settings
+
+
+def recipients(given: Settings) -> list[str]:
+    """The bare JIDs of the people that the configuration names. Rooms have no contact list."""
+    from ..xmpp import jid
+
+    people = [jid.parse(text) for text in given.pop.to if not text.startswith("room:")]
+    return list(dict.fromkeys(str(person._replace(resource="")) for person in people))
