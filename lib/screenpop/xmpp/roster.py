@@ -62,13 +62,13 @@ class Roster:
         self.session.send(protocol.Protocol("presence", payload=[protocol.Node("priority", payload=["-1"]), *payload]))
 
     def approve(self) -> None:
-        """Approve the requests that have come, and if the server can (section 3.4), those that are to come.
+        """Approve the requests of all who are wanted. Nobody else's are ever approved.
 
-        Sent without looking for requests, because a server tells them only to somebody who is available.
+        Sent without looking for requests, because ejabberd doesn't show them to a negative priority, and also to those
+        who are subscribed, because Prosody doesn't tell them when it approves in advance (section 3.4).
         """
-        for address, contact in self.contacts.items():
-            if not contact.is_subscribed:
-                self.session.send(protocol.Protocol("presence", to=address, typ="subscribed"))
+        for address in self.contacts:
+            self.session.send(protocol.Protocol("presence", to=address, typ="subscribed"))
 
     def ask(self, address: str, payload: Iterable[Any]) -> None:
         self.session.send(protocol.Protocol("presence", to=address, typ="subscribe", payload=list(payload)))
