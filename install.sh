@@ -256,7 +256,7 @@ identify() {
         cd "$here"
         "$python" -c 'import sys; print(sys.version)'
         echo "$prefix $agi_dir $conf_dir $spool_dir $log_dir $chosen"
-        find lib/screenpop -name '*.py' | LC_ALL=C sort | xargs cat
+        find lib/screenpop -name '*.py' -o -name '*.png' | LC_ALL=C sort | xargs cat
         cat screen_pop.py install.sh
         requirements
     ) | sha256sum | cut -c 1-10)
@@ -594,6 +594,8 @@ screen-pop,s,1, with Return), and let the inbound route go through it:
      same => n,Return()
 
 Then run: asterisk -rx 'dialplan reload'
+
+Some clients hide messages from strangers. To become a contact of the recipients, run: screen-pop introduce
 DIALPLAN
 }
 

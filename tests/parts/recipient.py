@@ -21,6 +21,7 @@ from slixmpp.xmlstream.matcher import MatchXPath
 from parts.server import Server
 
 T = TypeVar("T")
+R = TypeVar("R", bound="Recipient")
 
 PATIENCE = 15.0
 REFUSALS = ("failed_all_auth", "ssl_invalid_chain", "connection_failed", "disconnected")
@@ -51,7 +52,7 @@ class Recipient:
         self._waited_for = 0
 
     @classmethod
-    def at(cls, server: Server, user: str = "alice", receipts: bool = False) -> Recipient:
+    def at(cls: type[R], server: Server, user: str = "alice", receipts: bool = False) -> R:
         return cls(server.jid(user), server.accounts[user], server.host, server.port, server.ca_file, receipts)
 
     def start(self) -> None:
@@ -99,7 +100,7 @@ class Recipient:
         """The SASL mechanism of the sign-in."""
         return str(getattr(self._client.plugin["feature_mechanisms"].mech, "name", ""))
 
-    def __enter__(self) -> Recipient:
+    def __enter__(self: R) -> R:
         self.start()
         return self
 
@@ -128,6 +129,7 @@ class Recipient:
             client.register_plugin("xep_0184", {"auto_ack": True})
         client.register_handler(Callback("any message", MatchXPath("{jabber:client}message"), self._keep))
 
+        self._prepare(client)
         outcome: asyncio.Queue[str] = asyncio.Queue()
         for event in ("session_start", *REFUSALS):
             client.add_event_handler(event, lambda detail, event=event: outcome.put_nowait(f"{event} {detail}"))
@@ -136,6 +138,9 @@ class Recipient:
         if not first.startswith("session_start"):
             raise ConnectionError(f"{self.jid} could not sign in: {first}")
         client.send_presence()
+
+    def _prepare(self, client: slixmpp.ClientXMPP) -> None:
+        """For more than messages; before the sign-in."""
 
     async def _sign_out(self) -> None:
         await self._client.disconnect()

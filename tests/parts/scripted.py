@@ -43,7 +43,7 @@ SIGN_IN = (
     "features-after-sasl",
     "bind",
 )
-STEPS = (*SIGN_IN, "session", "ping", "message")
+STEPS = (*SIGN_IN, "session", "ping", "message", "roster")
 
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
 TLS = "urn:ietf:params:xml:ns:xmpp-tls"
@@ -381,8 +381,13 @@ class Conversation:
                 self._bind_to(stanza)
             elif stanza.find(f"{{{SESSION}}}session") is not None and self.server.session:
                 self._step("session", lambda: self.reply(stanza, "result"))
+            elif stanza.find("{jabber:iq:roster}query") is not None:
+                self._step("roster", lambda: self._refuse(stanza))
             else:
-                self.reply(stanza, "error", _error("cancel", "service-unavailable"))
+                self._refuse(stanza)
+
+    def _refuse(self, iq: ET.Element) -> None:
+        self.reply(iq, "error", _error("cancel", "service-unavailable"))
 
     def _bounce(self, message: ET.Element) -> None:
         error = self.server.bounces.get(message.get("to", "").split("/")[0])

@@ -38,7 +38,9 @@ def test_check_of_what_is_well(pbx: Pbx, prosody: Prosody) -> None:
         "certificate",
         "sign-in",
         "bind",
+        "contacts",
     ]
+    assert said.pop("contacts").startswith(f"note alice@{DOMAIN} has not accepted yet: Converse.js shows strangers")
     assert all(detail.startswith("ok ") for detail in said.values())
     assert re.search(r"issued by trustme.*, \d+ days left, TLSv1.3", said["certificate"])
     assert said["sign-in"].endswith("by SCRAM-SHA-1")

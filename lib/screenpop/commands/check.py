@@ -12,6 +12,8 @@ from ..spool.outbox import FOLDERS
 from . import _spool
 from ._terminal import show
 
+SHOWN = 5  # recipients in a line
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from ..phonebook.files import FileSource
     from ..phonebook.index import Index
     from ..settings import Settings
-    from ..xmpp.options import XmppOptions
+    from ..xmpp.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     passed = [_permissions(file) for file in (given.path, password_file and password_file.path) if file]
     passed += [_spool_folders(spool), _log(given.log.path)]
     _phone_book(given, spool)
-    passed.append(not broken and _session(given.xmpp))
+    passed.append(not broken and _session(given))
     return 0 if all(passed) else 1
 
 
@@ -127,23 +129,50 @@ def _try(name: str, check: Callable[[], str]) -> None:
         _report(False, name, f"{type(error).__name__}: {error}")
 
 
-def _session(options: XmppOptions) -> bool:
+def _session(given: Settings) -> bool:
     """Sign in, with a resource of its own: a sender may be using the resource of the spool."""
     from ..xmpp.errors import SessionError
     from ..xmpp.session import Session
 
     try:
         session = Session(
-            options,
+            given.xmpp,
             f"screen-pop-check-{os.urandom(4).hex()}",
             on_step=lambda step, detail: _report(True, step, detail),
             on_error=lambda *_: None,
             on_receipt=lambda *_: None,
         )
+        _contacts(session, given)
         session.close()
     except SessionError as error:
         return _report(False, error.step, f"{error.what}; {error.advice}")
     return True
+
+
+def _contacts(session: Session, given: Settings) -> None:
+    """Who has the account in the contact list. Calls are sent to the others, too."""
+    from ..xmpp.errors import SessionError
+    from ..xmpp.roster import Roster
+    from ._contacts import recipients
+
+    label = f"{'note':9}{'contacts':14} "
+    try:
+        contacts = Roster(session, recipients(given)).contacts
+    except SessionError as error:
+        show(f"can't be read: {error.what}", label=label)
+        return
+    strangers = [address for address, contact in contacts.items() if not contact.has_us]
+    if strangers:
+        have = "has" if len(strangers) == 1 else "have"
+        lost = "Converse.js shows strangers nothing, Kaidan 0.8 opens no chat; run screen-pop introduce"
+        show(f"{_listed(strangers)} {have} not accepted yet: {lost}", label=label)
+    elif contacts:
+        _report(True, "contacts", f"{_listed(list(contacts))} {'has' if len(contacts) == 1 else 'have'} accepted")
+
+
+def _listed(addresses: list[str]) -> str:
+    others = len(addresses) - SHOWN
+    return ", ".join(addresses[:SHOWN]) + (f" and {others} more" if others > 0 else "")
 
 
 def _indexed(index: Index, source: FileSource) -> str:

@@ -146,6 +146,10 @@ class Routes:
         sections = [entry.options, self._pop] if entry and entry.options else [self._pop]
         return Route(why, sections, (call, entry.to if entry else self._pop.to, (contact or {}).get("notify", "")))
 
+    def recipients(self) -> list[str]:
+        """All that the configuration names, each once."""
+        return list(dict.fromkeys([*self._pop.to, *(to for entry in self._entries for to in entry.to)]))
+
     def _match(self, call: Call) -> _Entry | None:
         """Extensions rank before patterns, and the patterns are in the order of their ranks."""
         for extension in _candidates(call):

@@ -42,7 +42,7 @@ def parse(text: str) -> JID:
 def same_account(one: str, other: str) -> bool:
     """Whether two addresses belong to the same account or host, whatever their resource, and in upper or lower case."""
     try:
-        return _folded(one) == _folded(other)
+        return account(one) == account(other)
     except ValueError:
         return False
 
@@ -61,7 +61,8 @@ def domain(text: str) -> str:
     return parse(text).domain
 
 
-def _folded(text: str) -> tuple[str, str]:
+def account(text: str) -> tuple[str, str]:
+    """What is the same for all addresses of an account. Raises ValueError."""
     address = parse(text)
     return unicodedata.normalize("NFKC", address.local.casefold()), unicodedata.normalize(
         "NFKC", address.domain.casefold()

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from ..config import File, Option, Required, SecretFile, Section, readable_file, secret_file
+from ..text import clean
 from . import jid, resolver
 
 
@@ -14,6 +15,12 @@ def _account(text: str) -> jid.JID:
     if not address.local or address.resource:
         raise ValueError("should be an account such as pbx@example.org, with nothing after the domain")
     return address
+
+
+def _name(text: str) -> str:
+    if clean(text, limit=64) != text:
+        raise ValueError("should be a name such as Phone calls, of at most 64 characters")
+    return text
 
 
 def _servers(text: str) -> tuple[tuple[str, int], ...]:
@@ -35,6 +42,7 @@ class XmppOptions(Section):
     password_file: Option[SecretFile | None] = Option(secret_file, None)
     server: Option[tuple[tuple[str, int], ...]] = Option(_servers, ())  # hosts and ports; empty: use the SRV records
     ca_file: Option[File | None] = Option(readable_file, None)
+    name = Option(_name, "Phone calls")
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         file = values.get("password_file")

@@ -188,6 +188,11 @@ class Session:
     def fileno(self) -> int:
         return int(self.client.Connection.fileno())
 
+    def request(self, iq: Any, step: str) -> Any:
+        """Send an iq and return its response, a result or an error."""
+        self._start_deadline(self.client)
+        return self.client.request(iq, step)
+
     def send(self, message: Any) -> None:
         self._start_deadline(self.client)
         with self.client.sending("message"):
@@ -230,10 +235,10 @@ class Session:
         condition, text = self.client.stream_error or ("", "")
         return text if condition == "see-other-host" else ""
 
-    def process(self) -> None:
-        """Handle what has arrived."""
+    def process(self, seconds: float = 0.0) -> None:
+        """Handle what has arrived; wait for it at most `seconds`."""
         self._start_deadline(self.client)
-        self.client.process(0, "session")
+        self.client.process(seconds, "session")
 
     def close(self) -> None:
         """End the stream without waiting for the server's answer."""
