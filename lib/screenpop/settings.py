@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import ChainMap
 from typing import Any, NamedTuple
 
 from . import config
@@ -11,7 +12,7 @@ from .phonebook.source import SourceOptions
 from .phonebook.types import Types
 from .pop.options import PopOptions
 from .spool.options import SpoolOptions
-from .xmpp.options import XmppOptions
+from .xmpp.options import RoomOptions, XmppOptions
 
 SECTIONS: dict[str, type[config.Section]] = {
     "xmpp": XmppOptions,
@@ -19,6 +20,7 @@ SECTIONS: dict[str, type[config.Section]] = {
     "spool": SpoolOptions,
     "log": LogOptions,
 }
+TYPES: dict[str, type[config.Section]] = {"room": RoomOptions}  # of sections that are no sources of the phone book
 FORMER_NAMES = {"outbox": "spool"}
 
 
@@ -30,6 +32,7 @@ class Settings(NamedTuple):
     spool: SpoolOptions
     log: LogOptions
     sources: dict[str, SourceOptions]  # of the phone book, by the names of their sections, in the order of the file
+    rooms: dict[str, RoomOptions]  # those with a password, by their JID
 
     def is_stale(self) -> bool:
         """Whether one of the files has changed since it was read."""
@@ -44,7 +47,10 @@ def path_from_environment() -> str:
 
 def load(path: str) -> Settings:
     """Raises config.ConfigError."""
-    document = config.read(path, SECTIONS, Types(), FORMER_NAMES)
+    types = ChainMap(TYPES, Types())  # type: ignore[arg-type] # nothing is written to it
+    document = config.read(path, SECTIONS, types, FORMER_NAMES)
     fixed: dict[str, Any] = {name: document.sections[name] for name in SECTIONS}
-    sources: dict[str, Any] = {name: found for name, found in document.sections.items() if name not in SECTIONS}
-    return Settings(path=path, files=document.files, sources=sources, **fixed)
+    typed = {name: found for name, found in document.sections.items() if name not in SECTIONS}
+    rooms = {found.room: found for found in typed.values() if isinstance(found, RoomOptions)}
+    sources = {name: found for name, found in typed.items() if isinstance(found, SourceOptions)}
+    return Settings(path=path, files=document.files, sources=sources, rooms=rooms, **fixed)

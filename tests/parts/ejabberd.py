@@ -33,7 +33,7 @@ class Ejabberd(Server):
     """`mechanisms`: the SASL mechanisms to offer, of those that the storage allows, instead of PLAIN and SCRAM.
 
     `hashed`: passwords are stored as in Debian's configuration, which allows SCRAM-SHA-1 only; in the clear they allow
-    SCRAM with any hash. `rate`: bytes a second that it reads of each client.
+    SCRAM with any hash. `rate`: bytes a second that it reads of each client. `modules`: more of them, with options.
     """
 
     def __init__(
@@ -47,11 +47,12 @@ class Ejabberd(Server):
         direct_tls: bool = False,
         offline: bool = False,
         rate: int | None = None,
+        modules: Mapping[str, object] | None = None,
         box: Box | None = None,
     ) -> None:
         self._libraries = _libraries(box)
         super().__init__(folder, certificate, domain, accounts, direct_tls, box)
-        configuration = self._configuration(mechanisms, hashed, offline, rate)
+        configuration = self._configuration(mechanisms, hashed, offline, rate, modules or {})
         (folder / "ejabberd.yml").write_text(json.dumps(configuration, indent=2))  # JSON is valid YAML
         # Erlang's resolver: names from /etc/hosts only, not from the network
         (folder / "inetrc").write_text("{lookup, [file]}.\n")
@@ -82,7 +83,12 @@ class Ejabberd(Server):
         return rf"Accepted c2s \S+ authentication for {jid}\b"
 
     def _configuration(
-        self, mechanisms: Sequence[str] | None, hashed: bool, offline: bool, rate: int | None
+        self,
+        mechanisms: Sequence[str] | None,
+        hashed: bool,
+        offline: bool,
+        rate: int | None,
+        more_modules: Mapping[str, object],
     ) -> dict[str, object]:
         c2s = {"ip": self.host, "module": "ejabberd_c2s", **({"shaper": "c2s_shaper"} if rate else {})}
         listen = [{**c2s, "port": self.port, "starttls_required": True}]
@@ -103,7 +109,7 @@ class Ejabberd(Server):
                 if rate
                 else {}
             ),
-            "modules": {name: {} for name in [*modules, *(["mod_offline"] if offline else [])]},
+            "modules": {**{name: {} for name in [*modules, *(["mod_offline"] if offline else [])]}, **more_modules},
         }
 
     def _register_accounts(self) -> str:

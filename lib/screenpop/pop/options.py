@@ -9,7 +9,7 @@ from . import message
 
 
 def _recipients(text: str) -> tuple[str, ...]:
-    return tuple(str(jid.parse(part.strip())) for part in text.split("&"))
+    return tuple(jid.recipient(part.strip()) for part in text.split("&"))
 
 
 def _template(text: str) -> str:

@@ -17,7 +17,7 @@ def recipients(call: Call, default: Sequence[str]) -> tuple[list[str], dict[str,
     invalid = {}
     for text in filter(None, (part.strip() for part in call.to.split("&"))):
         try:
-            valid[str(jid.parse(text))] = None
+            valid[jid.recipient(text)] = None
         except ValueError as error:
             invalid[text] = str(error)
     if not valid and not invalid:  # none given, or only empty ones
