@@ -10,6 +10,7 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import pytest
+from slixmpp import JID
 from slixmpp.exceptions import IqError
 
 from parts.certificates import Certificate
@@ -18,10 +19,10 @@ from parts.pbx import DOMAIN, Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
 from parts.room import Room
-from parts.scripted import Conversation, ScriptedServer
+from parts.scripted import STANZAS, Conversation, ScriptedServer, stream_error
 from parts.spool import messages
 from parts.waiting import eventually
-from screenpop.xmpp import rooms
+from screenpop.xmpp import rooms, session
 from screenpop.xmpp.rooms import NotJoined
 from screenpop.xmpp.session import Session
 from screenpop.xmpp.stanza import chat
@@ -70,10 +71,11 @@ def jid(request: pytest.FixtureRequest) -> str:
 class Box:
     """A session, and what became of its messages."""
 
-    def __init__(self, folder: Path, server: Any) -> None:
+    def __init__(self, folder: Path, server: Any, ca_file: Path | None = None) -> None:
+        self.server = server
         self.errors: list[tuple[str, str, str, str]] = []
         self.receipts: list[tuple[str, str]] = []
-        pbx = Pbx(folder, server, server.ca_file if hasattr(server, "ca_file") else server.certificate.ca_file)
+        pbx = Pbx(folder, server, ca_file or server.ca_file)
         self.session = Session(
             pbx.config.xmpp,
             "box",
@@ -119,7 +121,7 @@ def said(alice: Recipient) -> list[str]:
 def exists(alice: Recipient, jid: str) -> bool:
     async def ask() -> bool:
         try:
-            await alice._client.plugin["xep_0030"].get_info(jid)
+            await alice._client.plugin["xep_0030"].get_info(JID(jid))
         except IqError:
             return False
         return True
@@ -217,7 +219,7 @@ def test_a_full_room(ejabberd_with_rooms: Ejabberd, jid: str, tmp_path: Path) ->
     with Recipient.at(server) as alice, Box(tmp_path, server) as box:
         Room(alice, jid, maxusers="1")
         kind, reason = box.refusal(jid)
-    assert kind == "wait" and reason.startswith("the room is full, or its service is not available")
+    assert kind == "wait" and reason.startswith("the room is full")
 
 
 def test_a_room_in_which_we_are_banned(alice: Recipient, box: Box, jid: str) -> None:
@@ -290,3 +292,276 @@ def test_the_other_recipients_of_a_window_are_told_although_a_room_refuses(
         assert [message.to for message in messages(pbx.outbox, "sent")] == [f"alice@{DOMAIN}"]
         (failed,) = messages(pbx.outbox, "failed")
         assert "it is banned" in failed.reason
+
+
+# At a scripted server
+
+ROOM = f"sales@{SERVICE}"
+CONFERENCE = '<identity category="conference" type="text"/>'
+ACCOUNT_SERVER = '<identity category="server" type="im"/>'
+USER = "http://jabber.org/protocol/muc#user"
+
+
+class Rooms:
+    """Plays the service of rooms. Each part of what it does can be replaced."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.joins: list[str] = []  # the addresses that were asked for
+        self.identity: str | None = CONFERENCE  # None: it never answers
+        self.join: Callable[[Conversation, ET.Element, str], None] = self.let_in
+        self.message: Callable[[Conversation, ET.Element], None] = self.reflect
+
+    def __call__(self, conversation: Conversation, stanza: ET.Element) -> bool:
+        to, kind = stanza.get("to", ""), stanza.tag.rpartition("}")[2]
+        if kind == "iq" and stanza.find("{*}query") is not None and to == SERVICE:
+            self.asked += 1
+            if self.identity is not None:
+                info = "http://jabber.org/protocol/disco#info"
+                conversation.reply(stanza, "result", f"<query xmlns='{info}'>{self.identity}</query>")
+            return True
+        if kind == "presence" and stanza.get("type") is None:
+            self.joins.append(to)
+            self.join(conversation, stanza, to)
+            return True
+        if kind == "message" and stanza.get("type") == "groupchat":
+            self.message(conversation, stanza)
+            return True
+        return kind == "presence"
+
+    def let_in(self, conversation: Conversation, stanza: ET.Element, to: str) -> None:
+        conversation.send(
+            f"<presence from={quoteattr(to)} to={quoteattr(conversation.full_jid())}>"
+            f"<x xmlns='{USER}'><item affiliation='none' role='participant'/><status code='110'/></x></presence>"
+        )
+
+    def reflect(self, conversation: Conversation, stanza: ET.Element) -> None:
+        conversation.send(reflection(stanza, f"{ROOM}/pbx"))
+
+
+def reflection(stanza: ET.Element, sender: str, stanza_id: str | None = None, extra: str = "") -> str:
+    """`stanza_id`: if the room changes it."""
+    original = stanza.get("id", "")
+    return (
+        f"<message type='groupchat' from={quoteattr(sender)} id={quoteattr(stanza_id or original)}><body>Call</body>"
+        f"<origin-id xmlns='urn:xmpp:sid:0' id={quoteattr(original)}/>{extra}</message>"
+    )
+
+
+@pytest.fixture
+def played() -> Rooms:
+    return Rooms()
+
+
+@pytest.fixture
+def scripted(played: Rooms, certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
+    monkeypatch.setattr(session, "STEP_DEADLINE", 1.0)
+    monkeypatch.setattr(rooms, "WAIT", 0.3)
+    with ScriptedServer(certificate, handles=played) as server:
+        yield server
+
+
+@pytest.fixture
+def visit(scripted: ScriptedServer, certificate: Certificate, tmp_path: Path) -> Iterator[Box]:
+    with Box(tmp_path, scripted, certificate.ca_file) as one:
+        yield one
+
+
+NOT_SENT_BACK = ("1", ROOM, "wait", "the room has not sent the message back")
+
+
+def test_a_room_that_sends_the_message_back(visit: Box, played: Rooms) -> None:
+    visit.send(ROOM, "1")
+    visit.send(ROOM, "2")
+    assert (visit.errors, played.asked, played.joins) == ([], 1, [f"{ROOM}/pbx"])
+
+
+def test_a_room_that_sends_nothing_back_gets_nothing_for_a_minute(visit: Box, played: Rooms) -> None:
+    played.message = lambda conversation, stanza: None
+    visit.send(ROOM)
+    assert visit.errors == [NOT_SENT_BACK]
+    began = time.monotonic()
+    assert visit.refusal(ROOM) == NOT_SENT_BACK[2:]
+    assert time.monotonic() - began < 0.2
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        lambda stanza: reflection(stanza, f"{ROOM}/eve"),
+        lambda stanza: reflection(stanza, ROOM),
+        lambda stanza: reflection(stanza, f"other@{SERVICE}/pbx"),
+        lambda stanza: reflection(stanza, f"pbx@{DOMAIN}/box"),
+        lambda stanza: reflection(stanza, f"{ROOM}/pbx").replace("groupchat", "chat"),
+        lambda stanza: reflection(
+            stanza, f"{ROOM}/pbx", extra="<delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/>"
+        ),
+        lambda stanza: f"<message type='error' from='{ROOM}/eve' id='1'><error type='cancel'/></message>",
+        lambda stanza: f"<message from='{ROOM}/eve'><received xmlns='urn:xmpp:receipts' id='1'/></message>",
+    ],
+    ids=["other nickname", "no nickname", "other room", "our account", "private", "history", "error", "receipt"],
+)
+def test_only_the_rooms_own_reflection_confirms(forged: Callable[[ET.Element], str], visit: Box, played: Rooms) -> None:
+    played.message = lambda conversation, stanza: conversation.send(forged(stanza))
+    visit.send(ROOM)
+    assert visit.errors == [NOT_SENT_BACK]
+    assert visit.receipts == []
+
+
+def test_a_room_that_changes_the_id(visit: Box, played: Rooms) -> None:
+    played.message = lambda conversation, stanza: conversation.send(reflection(stanza, f"{ROOM}/pbx", "changed"))
+    visit.send(ROOM)
+    assert visit.errors == []
+
+
+def test_a_reflection_after_the_servers_confirmation_is_waited_for(visit: Box, played: Rooms) -> None:
+    held: list[ET.Element] = []
+    played.message = lambda conversation, stanza: held.append(stanza)
+
+    def answer(conversation: Conversation, stanza: ET.Element) -> bool:
+        if stanza.find("{*}ping") is None:
+            return played(conversation, stanza)
+        conversation.reply(stanza, "result")
+        played.reflect(conversation, held.pop())
+        return True
+
+    visit.server.handles = answer
+    visit.send(ROOM)
+    assert visit.errors == [] and held == []
+
+
+def test_a_room_with_5000_people_is_entered(visit: Box, played: Rooms, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "WAIT", 20.0)
+    item = f"<x xmlns='{USER}'><item affiliation='member' role='participant'/></x>"
+
+    def crowd(conversation: Conversation, stanza: ET.Element, to: str) -> None:
+        people = [f"<presence from='{ROOM}/{n}'><show>away</show>{item}</presence>" for n in range(5000)]
+        conversation.send("".join(people))
+        played.let_in(conversation, stanza, to)
+
+    played.join = crowd
+    before = resident()
+    visit.send(ROOM)
+    assert visit.errors == []
+    assert resident() - before < 4096
+
+
+def resident() -> int:
+    """kB of memory."""
+    return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0])
+
+
+def test_a_domain_that_never_answers_is_taken_as_none_of_rooms(visit: Box, played: Rooms) -> None:
+    played.identity = None
+    began = time.monotonic()
+    assert not visit.enter(ROOM)
+    assert 0.3 <= time.monotonic() - began < 1
+    began = time.monotonic()
+    assert not visit.enter(f"other@{SERVICE}")
+    assert time.monotonic() - began < 0.2
+    assert (played.asked, played.joins) == (1, [])
+
+
+def test_a_domain_of_accounts_has_no_rooms(visit: Box, played: Rooms) -> None:
+    played.identity = ACCOUNT_SERVER
+    assert not visit.enter(ROOM) and not visit.enter(ROOM)
+    assert (played.asked, played.joins) == (1, [])
+
+
+def test_a_room_that_never_lets_us_in_is_waited_for_once(visit: Box, played: Rooms) -> None:
+    played.join = lambda conversation, stanza, to: None
+    for _ in range(2):
+        assert visit.refusal(ROOM) == ("wait", "the room doesn't answer")
+    assert len(played.joins) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        ("not-authorized", "auth", "the room's password is missing or wrong; set it in a section with type = room"),
+        ("registration-required", "auth", f"the room lets only members in; make pbx@{DOMAIN} a member"),
+        ("service-unavailable", "wait", "the room is full, or its service is not available"),
+        ("item-not-found", "cancel", "the room doesn't exist; create it, and make it persistent"),
+        ("gone", "cancel", "the room was destroyed"),
+        ("not-acceptable", "cancel", f"the room lets pbx@{DOMAIN} in only with the nickname that is registered for it"),
+        ("conflict", "wait", "the nicknames that were tried are taken in the room"),
+        ("remote-server-timeout", "wait", "the server of the room can't be reached"),
+        ("something-else", "modify", f"the room doesn't let pbx@{DOMAIN} in: something-else"),
+    ],
+)
+def test_why_a_room_cant_be_entered(error: str, kind: str, reason: str, visit: Box, played: Rooms) -> None:
+    xml = f"<error type='modify'><{error} xmlns='{STANZAS}'/></error>"
+    played.join = lambda conversation, stanza, to: conversation.send(
+        f"<presence type='error' from={quoteattr(to)}>{xml}</presence>"
+    )
+    assert visit.refusal(ROOM) == (kind, reason)
+    nicks = [join.partition("/")[2] for join in played.joins]
+    assert nicks == (["pbx", "pbx2", "pbx3", "pbx4", "pbx5"] if error == "conflict" else ["pbx"])
+
+
+@pytest.mark.parametrize("codes", [(), (307,), (332,)])
+def test_a_room_that_puts_us_out_before_it_sends_the_message_back(
+    codes: tuple[int, ...], visit: Box, played: Rooms
+) -> None:
+    status = "".join(f"<status code='{code}'/>" for code in codes)
+    played.message = lambda conversation, stanza: conversation.send(
+        f"<presence type='unavailable' from='{ROOM}/pbx'><x xmlns='{USER}'>{status}</x></presence>"
+    )
+    visit.send(ROOM)
+    assert visit.errors == [("1", ROOM, "wait", "the room has put us out")]
+    played.message = played.reflect
+    visit.send(ROOM)
+    assert len(visit.errors) == 1 and len(played.joins) == 2
+
+
+def test_a_room_that_has_forgotten_us_is_joined_again(visit: Box, played: Rooms) -> None:
+    visit.send(ROOM, "1")
+    played.message = lambda conversation, stanza: conversation.reply(
+        stanza, "error", f"<error type='modify'><not-acceptable xmlns='{STANZAS}'/></error>"
+    )
+    visit.send(ROOM, "2")
+    assert visit.errors == [("2", ROOM, "wait", "the room has put us out: not-acceptable")]
+    played.message = played.reflect
+    visit.send(ROOM, "2")
+    assert len(visit.errors) == 1 and len(played.joins) == 2
+
+
+def test_a_room_that_gives_us_another_nickname(visit: Box, scripted: ScriptedServer, played: Rooms) -> None:
+    played.message = lambda conversation, stanza: conversation.send(reflection(stanza, f"{ROOM}/phone"))
+    played.join = lambda conversation, stanza, to: played.let_in(conversation, stanza, f"{ROOM}/phone")
+    visit.send(ROOM, "1")
+    scripted.send(
+        f"<presence type='unavailable' from='{ROOM}/phone'><x xmlns='{USER}'><item nick='calls'/>"
+        f"<status code='303'/></x></presence>"
+    )
+    played.message = lambda conversation, stanza: conversation.send(reflection(stanza, f"{ROOM}/calls"))
+    visit.session.confirm()
+    visit.send(ROOM, "2")
+    assert visit.errors == [] and len(played.joins) == 1
+
+
+def test_what_the_server_has_confirmed_counts_although_it_ends_the_stream_before_a_reflection(
+    visit: Box, scripted: ScriptedServer, played: Rooms
+) -> None:
+    played.message = lambda conversation, stanza: None
+
+    def answer(conversation: Conversation, stanza: ET.Element) -> bool:
+        if stanza.find("{*}ping") is not None:
+            conversation.reply(stanza, "result")
+            stream_error("system-shutdown")(conversation)
+        return played(conversation, stanza)
+
+    scripted.handles = answer
+    visit.send(ROOM)
+    ((stanza_id, _, kind, reason),) = visit.errors
+    assert (stanza_id, kind) == ("1", "wait") and "the server says system-shutdown" in reason
+
+
+def test_the_people_of_a_window_are_told_while_a_domain_is_asked(
+    scripted: ScriptedServer, certificate: Certificate, played: Rooms, tmp_path: Path
+) -> None:
+    played.identity = None
+    with Pbx(tmp_path, scripted, certificate.ca_file, to=f"{ROOM} & alice@{DOMAIN}") as pbx:
+        pbx.outbox.make()
+        pbx.call(variables=WAITING)
+    assert [message.get("to") for message in scripted.messages] == [f"alice@{DOMAIN}", ROOM]

@@ -34,3 +34,8 @@ def test_what_is_no_address_comes_with_the_reason_and_keeps_nobody_else_from_bei
     assert told == ["carol@example.org"]
     assert list(wrong) == ["@example.org", "Dave Example"]
     assert "nothing before the @" in wrong["@example.org"]
+
+
+def test_a_prefix_says_that_a_recipient_is_a_room() -> None:
+    to = "room:Sales@conference.example.org&carol@example.org"
+    assert recipients(Call(to=to), CONFIGURED) == (["room:sales@conference.example.org", "carol@example.org"], {})

@@ -22,7 +22,7 @@ WAIT = 2.0  # seconds for a domain to say whether it has rooms, and for a room t
 PAUSE = 60.0  # seconds for which a room that was silent gets nothing, as each wait for it delays the other recipients
 REFUSED_FOR = 5.0  # seconds for which a refusal counts: the next messages of a window, but not those after a change
 NICKNAMES = 5  # that are tried if others have ours
-PARSING = 10.0  # seconds beyond a wait, to read what arrived at its end
+DEADLINE = 10.0  # seconds to send something, and to read what arrived at the end of a wait
 NS_MUC = "http://jabber.org/protocol/muc"
 NS_MUC_USER = f"{NS_MUC}#user"
 NS_MUC_OWNER = f"{NS_MUC}#owner"
@@ -35,6 +35,7 @@ _REFUSALS = {
     "registration-required": ("auth", "the room lets only members in; make {account} a member"),
     "forbidden": ("auth", "the room doesn't let {account} in: it is banned, or may not create the room"),
     "service-unavailable": ("wait", "the room is full, or its service is not available"),
+    "resource-constraint": ("wait", "the room is full, or its service has too much to do"),
     "item-not-found": ("cancel", "the room doesn't exist; create it, and make it persistent"),
     "not-allowed": ("cancel", "the room doesn't exist, and {account} may not create it"),
     "gone": ("cancel", "the room was destroyed"),
@@ -93,6 +94,7 @@ class Rooms:
 
     def prepare(self, recipient: str, password: str) -> None:
         """Ask the server of a recipient whether it has rooms, or the room to let us in. Doesn't wait."""
+        self.client.deadline = time.monotonic() + DEADLINE
         address = jid.parse(jid.address(recipient))
         room = self._rooms.setdefault(jid.folded(str(address)), Room(str(address), password))
         if recipient.startswith(jid.ROOM) or self._has_rooms(address.domain):
@@ -161,7 +163,7 @@ class Rooms:
         return any("conference" in xep_0030.categories(response) for response in self._domains.get(domain, ()))
 
     def _wait(self, condition: Callable[[], Any], until: float) -> None:
-        self.client.deadline = until + PARSING
+        self.client.deadline = max(until, time.monotonic()) + DEADLINE
         while not condition() and (left := until - time.monotonic()) > 0:
             self.client.process(left, "message")
 
