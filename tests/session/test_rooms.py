@@ -233,6 +233,7 @@ def test_a_room_that_does_not_exist_is_not_made(server: Any, alice: Recipient, b
     assert kind == "cancel" and reason.startswith("the room doesn't exist; create it, and make it persistent")
     box.session.confirm()
     eventually(lambda: not exists(alice, jid))
+    assert Room(alice, jid).nicks == ["alice"]  # nothing keeps her from making it
 
 
 def test_a_moderated_room(alice: Recipient, box: Box, jid: str) -> None:
@@ -466,6 +467,16 @@ def test_a_domain_of_accounts_has_no_rooms(visit: Box, played: Rooms) -> None:
     played.identity = ACCOUNT_SERVER
     assert not visit.enter(ROOM) and not visit.enter(ROOM)
     assert (played.asked, played.joins) == (1, [])
+
+
+def test_what_a_person_of_another_domain_answers_is_told(visit: Box, scripted: ScriptedServer, played: Rooms) -> None:
+    played.identity = ACCOUNT_SERVER
+    assert not visit.enter(ROOM)
+    scripted.send(f"<message type='error' from='{ROOM}/phone' id='1'><error type='cancel'/></message>")
+    scripted.send(f"<message from='{ROOM}/phone'><received xmlns='urn:xmpp:receipts' id='2'/></message>")
+    visit.session.confirm()
+    assert visit.errors == [("1", f"{ROOM}/phone", "cancel", "undefined-condition")]
+    assert visit.receipts == [("2", f"{ROOM}/phone")]
 
 
 def test_a_room_that_never_lets_us_in_is_waited_for_once(visit: Box, played: Rooms) -> None:

@@ -88,7 +88,8 @@ class Rooms:
         self.client, self.account, self.on_error = client, account, on_error
         self._domains: dict[str, list[Any]] = {}  # that were asked, with their response
         self._asked: dict[str, float] = {}  # when, by time.monotonic()
-        self._rooms: dict[tuple[str, str], Room] = {}  # by their address, folded
+        self._rooms: dict[tuple[str, str], Room] = {}  # that were asked to let us in, by their address, folded
+        self._candidates: dict[tuple[str, str], Room] = {}  # whose domain was asked
         self._unconfirmed: dict[str, Room] = {}  # by stanza id
         client.RegisterHandler("presence", self._presence)
 
@@ -96,7 +97,8 @@ class Rooms:
         """Ask the server of a recipient whether it has rooms, or the room to let us in. Doesn't wait."""
         self.client.deadline = time.monotonic() + DEADLINE
         address = jid.parse(jid.address(recipient))
-        room = self._rooms.setdefault(jid.folded(str(address)), Room(str(address), password))
+        key = jid.folded(str(address))
+        room = self._rooms.get(key) or self._candidates.setdefault(key, Room(str(address), password))
         if recipient.startswith(jid.ROOM) or self._has_rooms(address.domain):
             self._join(room)
         elif address.domain not in self._domains:
@@ -106,14 +108,16 @@ class Rooms:
     def enter(self, recipient: str) -> bool:
         """Whether a recipient that was prepared is a room; then we are in it. Raises NotJoined."""
         address = jid.parse(jid.address(recipient))
+        key = jid.folded(str(address))
         if not recipient.startswith(jid.ROOM):
             self._wait(lambda: self._domains[address.domain], self._asked[address.domain] + WAIT)
             if not self._has_rooms(address.domain):
+                self._candidates.pop(key, None)
                 return False
-            for other in self._rooms.values():  # so that all of them answer at the same time
+            for other in list(self._candidates.values()):  # so that all of them answer at the same time
                 if jid.domain(other.jid) == address.domain:
                     self._join(other)
-        room = self._rooms[jid.folded(str(address))]
+        room = self._rooms[key]
         self._join(room)
         self._wait(lambda: not room.join_sent or room.joined, room.join_sent + WAIT)
         if room.joined:
@@ -174,6 +178,8 @@ class Rooms:
             room.left()
         if not (room.joined or room.join_sent or (room.problem and now < room.problem_until)):
             room.problem, room.attempt, room.nick = None, 1, self.account.local
+            key = jid.folded(room.jid)
+            self._rooms[key] = self._candidates.pop(key, room)
             self._send_join(room)
 
     def _send_join(self, room: Room) -> None:
