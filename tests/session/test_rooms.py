@@ -11,7 +11,7 @@ from xml.sax.saxutils import quoteattr
 
 import pytest
 from slixmpp import JID
-from slixmpp.exceptions import IqError
+from slixmpp.exceptions import IqError, IqTimeout
 
 from parts.certificates import Certificate
 from parts.ejabberd import Ejabberd, NotInstalled
@@ -121,9 +121,11 @@ def said(alice: Recipient) -> list[str]:
 def exists(alice: Recipient, jid: str) -> bool:
     async def ask() -> bool:
         try:
-            await alice._client.plugin["xep_0030"].get_info(JID(jid))
+            await alice._client.plugin["xep_0030"].get_info(JID(jid), timeout=1)
         except IqError:
             return False
+        except IqTimeout:  # ejabberd drops what reaches a room that is about to end
+            return True
         return True
 
     return alice._do(ask())
