@@ -13,7 +13,7 @@ from .phonebook.types import Types
 from .pop.options import PopOptions, RouteOptions, RoutesOptions
 from .pop.routes import Routes
 from .spool.options import SpoolOptions
-from .xmpp.options import XmppOptions
+from .xmpp.options import RoomOptions, XmppOptions
 
 SECTIONS: dict[str, type[config.Section]] = {
     "xmpp": XmppOptions,
@@ -21,6 +21,10 @@ SECTIONS: dict[str, type[config.Section]] = {
     "routes": RoutesOptions,
     "spool": SpoolOptions,
     "log": LogOptions,
+}
+TYPES: dict[str, type[config.Section]] = {  # of sections that are no sources of the phone book
+    "route": RouteOptions,
+    "room": RoomOptions,
 }
 FORMER_NAMES = {"outbox": "spool"}
 
@@ -34,6 +38,7 @@ class Settings(NamedTuple):
     spool: SpoolOptions
     log: LogOptions
     sources: dict[str, SourceOptions]  # of the phone book, by the names of their sections, in the order of the file
+    rooms: dict[str, RoomOptions]  # those with a password, by their JID
 
     def is_stale(self) -> bool:
         """Whether one of the files has changed since it was read."""
@@ -48,12 +53,14 @@ def path_from_environment() -> str:
 
 def load(path: str) -> Settings:
     """Raises config.ConfigError."""
-    types: ChainMap[str, Any] = ChainMap({"route": RouteOptions}, Types())  # type: ignore[arg-type]
+    types = ChainMap(TYPES, Types())  # type: ignore[arg-type] # nothing is written to it
     sections, files, lines = config.read(path, SECTIONS, types, FORMER_NAMES)
     fixed: dict[str, Any] = {name: sections[name] for name in SECTIONS}
-    own: dict[str, Any] = {name: found for name, found in sections.items() if name not in SECTIONS}
-    long = {name: found for name, found in own.items() if isinstance(found, RouteOptions)}
+    typed = {name: found for name, found in sections.items() if name not in SECTIONS}
+    long = {name: found for name, found in typed.items() if isinstance(found, RouteOptions)}
     fixed["routes"] = routes = Routes(fixed["pop"], fixed["routes"], long, lines)
     if routes.complaints:
         raise config.ConfigError([f"{path}:{line}: {text}" for line, text in routes.complaints])
-    return Settings(path=path, files=files, sources={name: own[name] for name in own if name not in long}, **fixed)
+    rooms = {found.room: found for found in typed.values() if isinstance(found, RoomOptions)}
+    sources = {name: found for name, found in typed.items() if isinstance(found, SourceOptions)}
+    return Settings(path=path, files=files, sources=sources, rooms=rooms, **fixed)

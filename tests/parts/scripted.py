@@ -65,6 +65,7 @@ class ScriptedServer:
     """`session`: None, "optional" or "required" (RFC 3921); `channel_bindings`: announced by XEP-0440;
     `server_first`: changes the server's first message of SCRAM;
     `bounces`: the error (type, condition) for messages to these bare JIDs;
+    `handles`: returns whether it has handled a stanza of a session;
     `piecemeal`: every byte is written separately; `faulty_connections`: how many connections get the faults.
     """
 
@@ -85,6 +86,7 @@ class ScriptedServer:
         direct_tls: bool = False,
         tls_1_2: bool = False,
         piecemeal: bool = False,
+        handles: Callable[[Conversation, ET.Element], bool] = lambda conversation, stanza: False,
         host: str = "127.0.0.1",
     ) -> None:
         self.faults = faults or {}
@@ -102,6 +104,7 @@ class ScriptedServer:
         self.direct_tls = direct_tls
         self.tls_1_2 = tls_1_2
         self.piecemeal = piecemeal
+        self.handles = handles
         self.host = host
         self.messages: list[ET.Element] = []
         self.changed = threading.Condition()
@@ -369,6 +372,8 @@ class Conversation:
 
     def _answer(self, stanza: ET.Element) -> None:
         self.stanza = stanza
+        if self.server.handles(self, stanza):
+            return
         if stanza.tag == "{jabber:client}message":
             with self.server.changed:
                 self.server.messages.append(stanza)

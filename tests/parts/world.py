@@ -36,6 +36,7 @@ from screenpop.spool.queue import Queue
 from screenpop.spool.replies import Replies
 from screenpop.spool.trigger import Trigger
 from screenpop.xmpp.errors import SessionError
+from screenpop.xmpp.rooms import NotJoined
 
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.org", "carol@example.net"
 START = 1_700_000_000.0  # when the world begins, in seconds since the epoch
@@ -76,6 +77,8 @@ class Server:
         self.confirming: Callable[[], object] = lambda: None  # and before the server takes a window
         self.working: Callable[[], object] = lambda: None  # and while it handles a window
         self.closing: Callable[[], object] = lambda: None  # and while a session is closed
+        self.rooms: dict[str, NotJoined | None] = {}  # recipients that are rooms; why one can't be entered
+        self.silent_rooms: set[str] = set()  # those that don't send messages back
         self.session: PlayedSession | None = None
 
     def __call__(
@@ -122,12 +125,40 @@ class Server:
         os.write(self.session.writes, b"x")
 
 
+class PlayedRooms:
+    """Plays `Rooms`."""
+
+    def __init__(self, session: PlayedSession) -> None:
+        self.session, self.server = session, session.server
+        self.passwords: dict[str, str] = {}  # by recipient, of those that were prepared
+        self.unconfirmed: dict[str, str] = {}  # recipients, by stanza id
+
+    def prepare(self, recipient: str, password: str) -> None:
+        self.passwords[recipient] = password
+
+    def enter(self, recipient: str) -> bool:
+        assert recipient in self.passwords
+        if error := self.server.rooms.get(recipient):
+            raise error
+        return recipient in self.server.rooms
+
+    def expect(self, stanza_id: str, recipient: str) -> None:
+        self.unconfirmed[stanza_id] = recipient
+
+    def confirm(self) -> None:
+        for stanza_id, recipient in self.unconfirmed.items():
+            if recipient in self.server.silent_rooms:
+                self.session.on_error(stanza_id, recipient, "wait", "the room has not sent the message back")
+        self.unconfirmed.clear()
+
+
 class PlayedSession:
     jid, host, since = "pbx@example.org/box", "xmpp.example.org:5222 (STARTTLS)", START
 
     def __init__(self, server: Server, on_error: Any, on_receipt: Any) -> None:
         self.server, self.on_error, self.on_receipt = server, on_error, on_receipt
         self.redirected_to = ""
+        self.rooms = PlayedRooms(self)
         self.unconfirmed: list[Stanza] = []
         self.incoming: list[Callable[[PlayedSession], None]] = []
         self.reads, self.writes = os.pipe()
@@ -160,6 +191,7 @@ class PlayedSession:
             elif stanza.to in server.late_bounces:
                 server.sends_error(stanza.id, stanza.to, *server.late_bounces[stanza.to])
         server.raise_at("confirmation")
+        self.rooms.confirm()
 
     def keep_alive(self) -> float:
         self._must_be_open()

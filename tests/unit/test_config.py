@@ -435,3 +435,38 @@ def test_a_mistake_in_a_section_of_a_type(tmp_path: Path, text: str, found: str)
     (complaint,) = error.value.complaints
     assert complaint.startswith(f"{tmp_path}/screen_pop.conf:")
     assert complaint.endswith(f"screen_pop.conf:{found}" if found[0] != ":" else found)
+
+
+SALES = "sales@conference.example.org"
+
+
+def test_a_room_has_a_section_with_its_password(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("from a file\n")
+    given = load(
+        tmp_path,
+        f"{SMALLEST}[a]\ntype = room\nroom = Sales@conference.example.org\npassword = secret\n"
+        f"[b]\ntype = room\nroom = b@conference.example.org\npassword_file = {tmp_path}/password\n",
+    )
+    assert {room: options.password for room, options in given.rooms.items()} == {
+        SALES: "secret",
+        "b@conference.example.org": "from a file",
+    }
+    assert given.sources == {}
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ("password = x", "[a] room is missing; it should be the room, such as sales@conference.example.org"),
+        (f"room = {SALES}", "[a] password or password_file: missing; set one of them"),
+        (
+            f"room = {SALES}/pbx\npassword = x",
+            f"{NEXT + 2}: room: should be a room such as {SALES}, with nothing after the domain",
+        ),
+        (f"room = {SALES}\npassword = x\nnick = y", f"{NEXT + 4}: [a] has no option 'nick'; there are "),
+        (f"room = {SALES}\npassword = x ; y", f"{NEXT + 3}: password: a ; after a space begins a comment"),
+    ],
+)
+def test_a_room_without_what_it_needs_is_named(tmp_path: Path, lines: str, complaint: str) -> None:
+    (found,) = complaints(tmp_path, f"{SMALLEST}[a]\ntype = room\n{lines}\n")
+    assert found.startswith(complaint)

@@ -116,3 +116,38 @@ def test_an_account_is_the_same_however_it_is_written(one: str, other: str, same
 )
 def test_who_may_say_that_a_message_has_come_back(sender: str, may: bool) -> None:
     assert jid.may_bounce(sender, jid.parse("pbx@example.org"), "bob@example.net") == may
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        ("Alice@Example.ORG/Desk", "alice@example.org/Desk"),
+        ("room:Sales@conference.example.org", "room:sales@conference.example.org"),
+        ("room: sales@conference.example.org", "room:sales@conference.example.org"),
+    ],
+)
+def test_a_recipient_may_say_that_it_is_a_room(text: str, stored: str) -> None:
+    assert jid.recipient(text) == stored
+    assert jid.recipient(stored) == stored
+    assert jid.address(stored) == stored.removeprefix("room:")
+
+
+@pytest.mark.parametrize("text", ["room:", "room:example.org", "room:sales@conference.example.org/alice", "ROOM:a@b"])
+def test_what_is_no_room_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a "):
+        jid.recipient(text)
+
+
+@pytest.mark.parametrize(
+    ("recipient", "may"),
+    [
+        ("alice@example.org", False),
+        ("Alice@EXAMPLE.org", False),
+        ("alice@example.net/desk", False),
+        ("example.net", False),
+        ("sales@conference.example.org", True),
+        ("room:sales@example.org", True),
+    ],
+)
+def test_the_server_of_our_own_account_is_never_asked_for_rooms(recipient: str, may: bool) -> None:
+    assert jid.may_be_room(recipient, jid.parse("pbx@example.org")) == may

@@ -21,6 +21,7 @@ from screenpop.spool import state
 from screenpop.spool.options import SpoolOptions
 from screenpop.spool.trigger import FLUSH, RETRY, Trigger
 from screenpop.xmpp.errors import SessionError
+from screenpop.xmpp.rooms import NotJoined
 
 __all__ = ["world"]
 
@@ -207,6 +208,74 @@ def test_a_call_that_came_while_no_sender_was_up_is_tried_however_old_it_is(worl
     world.run()
     assert [caller(text) for text in world.server.texts()] == ["1"]
     assert world.failed() == []
+
+
+# Rooms
+
+SALES, SUPPORT = "room:sales@conference.example.org", "support@conference.example.org"
+
+
+def test_a_message_to_a_room_has_the_type_groupchat_and_no_request_for_a_receipt(world: World) -> None:
+    world.server.rooms = {SALES: None, SUPPORT: None}
+    world.call("1", to=f"{SALES}&{SUPPORT}&{CAROL}", receipt=True, age=HOUR)
+    world.run()
+    told = {stanza.to: (stanza.type, sorted(stanza.children)) for stanza in world.server.taken}
+    in_room = ("groupchat", ["body", "origin-id"])
+    assert told == {
+        "sales@conference.example.org": in_room,
+        SUPPORT: in_room,
+        CAROL: ("chat", ["body", "origin-id", "request"]),
+    }
+    assert set(world.sent()) == {("1", SALES), ("1", SUPPORT), ("1", CAROL)}
+
+
+def test_a_room_gets_the_password_of_its_section(world: World) -> None:
+    world.configure(more=f"[a]\ntype = room\nroom = {SUPPORT}\npassword = secret")
+    world.server.rooms = {SALES: None, SUPPORT: None}
+    world.call("1", to=f"{SALES}&{SUPPORT}")
+    passwords: list[dict[str, str]] = []
+    world.server.working = lambda: passwords.append(dict(world.server.session.rooms.passwords))  # type: ignore[union-attr]
+    world.run()
+    assert passwords == [{SALES: "", SUPPORT: "secret"}]
+
+
+def test_people_get_their_messages_before_the_rooms_of_the_same_window(world: World) -> None:
+    world.server.rooms = {SALES: None}
+    world.call("1", to=f"{SALES}&{ALICE}")
+    world.call("2", to=f"{SALES}&{ALICE}")
+    world.run()
+    sales = "sales@conference.example.org"
+    assert world.server.pairs() == [("1", ALICE), ("2", ALICE), ("1", sales), ("2", sales)]
+    assert world.server.windows == [4]
+
+
+@pytest.mark.parametrize("error_type", ["auth", "cancel"])
+def test_a_room_that_cant_be_entered_fails_with_the_reason(world: World, error_type: str) -> None:
+    world.server.rooms = {SALES: NotJoined(error_type, "the room was destroyed")}
+    world.call("1", to=f"{SALES}&{ALICE}")
+    world.run(MINUTE)
+    assert (world.sent(), world.waiting()) == ([("1", ALICE)], [])
+    assert world.failed() == [("1", SALES, "the room was destroyed")]
+
+
+def test_a_room_that_is_full_is_tried_again(world: World) -> None:
+    world.server.rooms = {SALES: NotJoined("wait", "the room is full")}
+    world.call("1", to=f"{SALES}&{ALICE}")
+    world.at(5, lambda: world.server.rooms.update({SALES: None}))
+    world.run(MINUTE)
+    assert set(world.sent()) == {("1", ALICE), ("1", SALES)}
+    (problem,) = world.problems()
+    assert problem.endswith(f"{SALES}: the room is full")
+
+
+def test_a_message_that_a_room_does_not_send_back_is_sent_again(world: World) -> None:
+    world.server.rooms, world.server.silent_rooms = {SALES: None}, {SALES}
+    world.call("1", to=f"{SALES}&{ALICE}")
+    world.at(5, world.server.silent_rooms.clear)
+    world.run(MINUTE)
+    assert set(world.sent()) == {("1", ALICE), ("1", SALES)}
+    assert world.server.told().count(ALICE) == 1
+    assert len({stanza.id for stanza in world.server.taken}) == 2
 
 
 # Windows: messages that share a confirmation

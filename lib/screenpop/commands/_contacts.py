@@ -9,9 +9,7 @@ if TYPE_CHECKING:
 
 def recipients(given: Settings) -> list[str]:
     """The bare JIDs of the people that the configuration names. Rooms have no contact list."""
-    from ..pop import routes
     from ..xmpp import jid
 
-    found = [routes.split(recipient) for recipient in given.routes.recipients()]
-    people = [jid.parse(address) for is_room, address in found if not is_room]
+    people = [jid.parse(to) for to in given.routes.recipients() if not to.startswith(jid.ROOM)]
     return list(dict.fromkeys(str(person._replace(resource="")) for person in people))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..config import Option, Required, Section, seconds, yes_or_no
 from ..phonebook.countries import NAMES
-from . import routes
+from ..xmpp import jid
 from .message import DEFAULT, DEFAULTS
 
 TYPE_CHECKING = False
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def _recipients(text: str) -> tuple[str, ...]:
-    return tuple(map(routes.parse, text.split("&")))
+    return tuple(jid.recipient(part.strip()) for part in text.split("&"))
 
 
 def _template(text: str) -> str:

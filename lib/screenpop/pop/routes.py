@@ -14,19 +14,6 @@ if TYPE_CHECKING:
     from .options import PopOptions, RecipientsAndTemplates, RouteOptions, RoutesOptions
     from .patterns import Pattern
 
-ROOM = "room:"  # before the JID of a room (XEP-0045)
-
-
-def split(recipient: str) -> tuple[bool, str]:
-    """Whether a recipient is said to be a room, and its JID."""
-    return recipient.startswith(ROOM), recipient.removeprefix(ROOM)
-
-
-def parse(text: str) -> str:
-    """A recipient as it is stored and compared: a JID, with `room:` before it if that was given. Raises ValueError."""
-    is_room, address = split(text.strip())
-    return (ROOM if is_room else "") + str(jid.parse(address.strip()))
-
 
 def recipients(call: Call, configured: Sequence[str], notify: str = "") -> tuple[list[str], dict[str, str]]:
     """The recipients that the dialplan gives (joined by `&`, as in `Dial()`), else the configured ones; and in both
@@ -39,7 +26,7 @@ def recipients(call: Call, configured: Sequence[str], notify: str = "") -> tuple
     invalid = {}
     for text in (*given, *_texts(notify)):
         try:
-            valid[parse(text)] = None
+            valid[jid.recipient(text)] = None
         except ValueError as error:
             invalid[text] = str(error)
     return list(valid), invalid

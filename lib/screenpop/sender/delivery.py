@@ -39,7 +39,7 @@ class Delivery:
         began, confirmed = time.monotonic(), False
         self._errors.clear()
         try:
-            for message, xml in self._stanzas(names, settings, facts):  # the server handles one while the next is read
+            for message, xml in self._stanzas(session, names, settings, facts):  # one is handled while the next is read
                 self.in_flight[message.id] = message
                 session.send(xml)
             if self.in_flight:
@@ -56,14 +56,11 @@ class Delivery:
                     self.results.settle(message, result, settings.pop.give_up_after)
             self.in_flight = {}
 
-    def _stanzas(self, names: list[str], settings: Settings, facts: Facts) -> Iterator[tuple[Message, str]]:
+    def _stanzas(
+        self, session: Session, names: list[str], settings: Settings, facts: Facts
+    ) -> Iterator[tuple[Message, str]]:
         """The messages of these names that can be sent, each with its XML."""
-        for message in self.load(names):
-            try:
-                jid.parse(message.to)
-            except ValueError as error:  # a server might close the stream for it, and every message would wait
-                self.results.settle(message, never(str(error)), settings.pop.give_up_after)
-                continue
+        for message, in_room in self._addressed(session, names, settings):
             late = message.call.age() if message.event.age() > settings.pop.late_after else None
             replaces = message.first_id if message.is_second and settings.pop.corrections else ""
             try:
@@ -71,11 +68,42 @@ class Delivery:
                 template = settings.routes.route(message.call).template(event) or DEFAULTS.get(event, DEFAULT)
                 known = facts(message.call)
                 body = text.text(message.call, template, late, known, message.contact, message.outcome)
-                xml = stanza.chat(message.id, message.to, body, message.event.receipt, replaces)
+                to = jid.address(message.to)
+                xml = stanza.chat(message.id, to, body, message.event.receipt, replaces, in_room)
             except Exception as error:  # a bug, which must not hold up other messages
                 self.results.settle(message, later(f"{type(error).__name__}: {error}"), settings.pop.give_up_after)
                 continue
+            if in_room:
+                session.rooms.expect(message.id, message.to)
             yield message, xml
+
+    def _addressed(self, session: Session, names: list[str], settings: Settings) -> Iterator[tuple[Message, bool]]:
+        """The messages of these names that have a recipient, each with whether that is a room. Those for which a server
+        or a room must answer first come last.
+        """
+        last = []
+        for message in self.load(names):
+            try:
+                may_be_room = jid.may_be_room(message.to, settings.xmpp.jid)
+            except ValueError as error:  # a server might close the stream for it, and every message would wait
+                self.results.settle(message, never(str(error)), settings.pop.give_up_after)
+                continue
+            if may_be_room:
+                room = settings.rooms.get(jid.address(message.to))
+                session.rooms.prepare(message.to, room.password if room else "")
+                last.append(message)
+            else:
+                yield message, False
+        if last:
+            from ..xmpp.rooms import NotJoined  # here: most boxes have no room
+
+        for message in last:
+            try:
+                in_room = session.rooms.enter(message.to)
+            except NotJoined as error:
+                self.results.settle(message, of_error(error.type, error.reason), settings.pop.give_up_after)
+            else:
+                yield message, in_room
 
     def load(self, names: list[str]) -> Iterator[Message]:
         """The messages of these names that can be read."""
@@ -107,7 +135,7 @@ class Delivery:
     def on_error(self, settings: Settings, stanza_id: str, sender: str, error_type: str, reason: str) -> None:
         """A message came back: before its confirmation, or later from a remote domain."""
         message = self.in_flight.get(stanza_id) or self.queue.find_sent(stanza_id)
-        if not message or not jid.may_bounce(sender, settings.xmpp.jid, message.to):
+        if not message or not jid.may_bounce(sender, settings.xmpp.jid, jid.address(message.to)):
             return
         result = of_error(error_type, clean(reason, limit=300))
         if stanza_id in self.in_flight:

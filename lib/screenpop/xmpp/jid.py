@@ -10,6 +10,7 @@ from ..text import clean
 
 # RFC 7622 section 3.3.1 forbids these in a localpart.
 _LOCAL = re.compile("[^\\s\"&'/:<>@]{1,1023}")
+ROOM = "room:"  # before a JID: a recipient that is a room (XEP-0045)
 LONGEST = 3071  # characters (section 3.1: bytes)
 _DOMAIN = re.compile(r"(?=.{1,1023}$)[\w-]{1,63}(\.[\w-]{1,63})*")
 
@@ -39,10 +40,31 @@ def parse(text: str) -> JID:
     return JID(local.lower(), domain.lower(), resource)
 
 
+def recipient(text: str) -> str:
+    """A JID, or `room:` and the JID of a room, in the form that is stored. Raises ValueError with the reason."""
+    parsed = parse(address(text).strip())
+    if not text.startswith(ROOM):
+        return str(parsed)
+    if not parsed.local or parsed.resource:
+        raise ValueError(f"{text!r} is not a room, which looks like room:sales@conference.example.org")
+    return f"{ROOM}{parsed}"
+
+
+def address(recipient: str) -> str:
+    """The JID of a recipient."""
+    return recipient[len(ROOM) :] if recipient.startswith(ROOM) else recipient
+
+
+def may_be_room(recipient: str, own: JID) -> bool:
+    """Whether its server must be asked. That of our own account has accounts, not rooms."""
+    parsed = parse(address(recipient))
+    return recipient.startswith(ROOM) or bool(parsed.local and not parsed.resource and parsed.domain != own.domain)
+
+
 def same_account(one: str, other: str) -> bool:
     """Whether two addresses belong to the same account or host, whatever their resource, and in upper or lower case."""
     try:
-        return account(one) == account(other)
+        return folded(one) == folded(other)
     except ValueError:
         return False
 
@@ -61,9 +83,9 @@ def domain(text: str) -> str:
     return parse(text).domain
 
 
-def account(text: str) -> tuple[str, str]:
-    """What is the same for all addresses of an account. Raises ValueError."""
-    address = parse(text)
-    return unicodedata.normalize("NFKC", address.local.casefold()), unicodedata.normalize(
-        "NFKC", address.domain.casefold()
+def folded(text: str) -> tuple[str, str]:
+    """Local and domain, in one form for all ways to write them. Raises ValueError."""
+    parsed = parse(text)
+    return unicodedata.normalize("NFKC", parsed.local.casefold()), unicodedata.normalize(
+        "NFKC", parsed.domain.casefold()
     )

@@ -1,4 +1,4 @@
-"""The section [xmpp]: the account that sends, and its server."""
+"""The section [xmpp], the account that sends and its server; and the sections of rooms that have a password."""
 
 from __future__ import annotations
 
@@ -36,13 +36,18 @@ def _servers(text: str) -> tuple[tuple[str, int], ...]:
     return tuple(servers)
 
 
-class XmppOptions(Section):
-    jid = Required(_account, "the account that sends, such as pbx@example.org")
-    password = Option(str, "", secret=True)  # or the content of password_file
+def _room(text: str) -> str:
+    address = jid.parse(text)
+    if not address.local or address.resource:
+        raise ValueError("should be a room such as sales@conference.example.org, with nothing after the domain")
+    return str(address)
+
+
+class _WithPassword(Section):
+    """`password` is the content of password_file if that is set."""
+
+    password = Option(str, "", secret=True)
     password_file: Option[SecretFile | None] = Option(secret_file, None)
-    server: Option[tuple[tuple[str, int], ...]] = Option(_servers, ())  # hosts and ports; empty: use the SRV records
-    ca_file: Option[File | None] = Option(readable_file, None)
-    name = Option(_name, "Phone calls")
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         file = values.get("password_file")
@@ -53,3 +58,16 @@ class XmppOptions(Section):
         both = "password" in given and "password_file" in given
         if both or not ("password" in given or "password_file" in given):
             yield f"password or password_file: {'both are set' if both else 'missing'}; set one of them"
+
+
+class XmppOptions(_WithPassword):
+    jid = Required(_account, "the account that sends, such as pbx@example.org")
+    server: Option[tuple[tuple[str, int], ...]] = Option(_servers, ())  # hosts and ports; empty: use the SRV records
+    ca_file: Option[File | None] = Option(readable_file, None)
+    name = Option(_name, "Phone calls")
+
+
+class RoomOptions(_WithPassword):
+    """`type = room`: a room that has a password (XEP-0045)."""
+
+    room = Required(_room, "the room, such as sales@conference.example.org")

@@ -44,7 +44,7 @@ class Roster:
         self.session = session
         self.contacts = {address: Contact() for address in wanted}
         self.refused: dict[str, str] = {}  # the answers that are a refusal
-        self._by_account = {jid.account(address): address for address in self.contacts}
+        self._by_account = {jid.folded(address): address for address in self.contacts}
         session.client.RegisterHandler("iq", self._push, "set", NS_ROSTER)
         session.client.RegisterHandler("presence", self._presence)
         query = protocol.Protocol("iq", typ="get", payload=[protocol.Node("query", attrs={"xmlns": NS_ROSTER})])
@@ -108,6 +108,6 @@ class Roster:
     def _wanted(self, address: str | None) -> str | None:
         """Which of the wanted it is."""
         try:
-            return self._by_account.get(jid.account(address or ""))
+            return self._by_account.get(jid.folded(address or ""))
         except ValueError:
             return None

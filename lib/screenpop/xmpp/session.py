@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..call import uptime
 from ..text import clean
@@ -18,6 +18,9 @@ from .stanza import NS_RECEIPTS
 from .stream import Client, stanza_error
 from .tcp import TCPsocket
 from .xmpppy import protocol
+
+if TYPE_CHECKING:
+    from .rooms import Rooms
 
 STEP_DEADLINE = 10.0  # seconds for each step of the sign-in, and for the server's confirmation
 KEEP_ALIVE = 15.0  # seconds of silence after which the server gets a ping
@@ -54,6 +57,7 @@ class Session:
         self._follow_redirections(hosts, resource)
         self.client.signed_in()
         self.client.RegisterHandler("message", self._message)
+        self._rooms: Rooms | None = None
         self.since = time.time()
         self.pinged = 0.0  # when the server was last sent a ping, by uptime()
 
@@ -193,6 +197,14 @@ class Session:
         self._start_deadline(self.client)
         return self.client.request(iq, step)
 
+    @property
+    def rooms(self) -> Rooms:
+        if self._rooms is None:
+            from .rooms import Rooms  # here: most boxes have none
+
+            self._rooms = Rooms(self.client, self.config.jid, self.on_error)
+        return self._rooms
+
     def send(self, message: Any) -> None:
         self._start_deadline(self.client)
         with self.client.sending("message"):
@@ -201,12 +213,15 @@ class Session:
     def confirm(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Return when the server has accepted all that was sent: it handles stanzas in order, so its response to a ping
         (XEP-0199), a result or an error, means that it has handled everything before the ping. Its errors to these
-        messages arrive before that response. `meanwhile` is called while the server works.
+        messages arrive before that response. Rooms have sent their messages back then, or `on_error` was called.
+        `meanwhile` is called while the server works.
         """
         self._start_deadline(self.client)
         responses = self.client.begin_request(self._ping(), "message")
         meanwhile()
         self.client.wait(lambda: responses, "message")
+        if self._rooms:
+            self._rooms.confirm()
 
     def _ping(self) -> Any:
         return protocol.Protocol(
@@ -244,10 +259,14 @@ class Session:
         """End the stream without waiting for the server's answer."""
         self._start_deadline(self.client)
         with contextlib.suppress(OSError):
+            if self._rooms:
+                self._rooms.leave()
             self.client.send("</stream:stream>")
         self.client.Connection.disconnect()
 
     def _message(self, conn: Any, message: Any) -> None:
+        if self._rooms and self._rooms.takes(message):
+            raise protocol.NodeProcessed
         if message.getType() == "error" and message.getID():
             kind, condition, text = stanza_error(message)
             # RFC 6120 section 8.1.2.1: a stanza without `from` comes from our own account
