@@ -46,7 +46,7 @@ def test_the_smallest_one_has_the_defaults(tmp_path: Path, monkeypatch: pytest.M
     assert str(xmpp.jid) == "pbx@example.org"
     assert (xmpp.password, xmpp.password_file, xmpp.ca_file, xmpp.server) == ("secret", None, None, ())
     assert pop.to == ("alice@example.org",)
-    assert pop.message == "{event} from {caller} to {extension}\n{company}\n{place}\n{country}\n{url}"
+    assert pop.message == "Call from {caller} to {extension}\n{company}\n{place}\n{country}\n{url}"
     assert (pop.country, pop.places, pop.lookup_wait) == ("US", False, 1)
     assert (pop.late_after, pop.give_up_after, pop.linger) == (30, 86400, 300)
     assert pop.remember == 86400
@@ -174,7 +174,7 @@ def test_a_byte_order_mark_and_the_case_of_names_dont_matter(tmp_path: Path) -> 
         (
             "lingre = 3",
             "[pop] has no option 'lingre'",
-            "there are to, message, events, corrections, country, places, late_after",
+            "there are to, message, language, events, corrections, country, places, late_after",
         ),
         ("jid = pbx@example.org", "[pop] has no option 'jid'", "there are to, message"),
         ("to = bob@example.org", "to is set twice", "the first time in line 5"),

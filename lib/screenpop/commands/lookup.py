@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         book.read()
     book.close()
     parsed, facts, contact = numbers.parse(call.number, pop.country), book.facts(call), sent or lookup.contact()
-    text = message.text(call, pop.message, None, facts, contact)
+    text = message.text(call, pop.message, None, facts, contact, None, pop.language)
     if arguments.json:
         json.dump(_as_json(parsed, facts, lookup, contact, text), sys.stdout, indent=2)
         print()

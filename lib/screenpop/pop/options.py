@@ -5,7 +5,12 @@ from __future__ import annotations
 from ..config import Option, Required, Section, seconds, yes_or_no
 from ..phonebook.countries import NAMES
 from ..xmpp import jid
+from . import languages
 from .message import DEFAULT, DEFAULTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .languages import Texts
 
 
 def _recipients(text: str) -> tuple[str, ...]:
@@ -36,6 +41,7 @@ def _events(text: str) -> tuple[str, ...]:
 class PopOptions(Section):
     to = Required(_recipients, "a recipient, such as alice@example.org")
     message = Option(_template, DEFAULT)
+    language: Option[Texts] = Option(languages.load, languages.ENGLISH)
     events = Option(_events, tuple(DEFAULTS))
     corrections = Option(yes_or_no, True)
     country = Option(_country, "US")

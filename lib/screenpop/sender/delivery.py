@@ -71,7 +71,8 @@ class Delivery:
             replaces = message.first_id if message.is_second and settings.pop.corrections else ""
             try:
                 known = facts(message.call)
-                body = text.text(message.call, template, late, known, message.contact, message.outcome)
+                language = settings.pop.language
+                body = text.text(message.call, template, late, known, message.contact, message.outcome, language)
                 xml = stanza.chat(message.id, message.to, body, message.event.receipt, replaces)
             except Exception as error:  # a bug, which must not hold up other messages
                 self.results.settle(message, later(f"{type(error).__name__}: {error}"), settings.pop.give_up_after)
