@@ -50,7 +50,7 @@ def entries(path: Path) -> dict[tuple[str, ...], list[str]]:
 
 
 def texts_of_the_code() -> set[tuple[str, ...]]:
-    found = {(name,) for name in NAMES.values()}
+    found: set[tuple[str, ...]] = {(name,) for name in NAMES.values()}
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("gettext", "ngettext"):
