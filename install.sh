@@ -256,7 +256,7 @@ identify() {
         cd "$here"
         "$python" -c 'import sys; print(sys.version)'
         echo "$prefix $agi_dir $conf_dir $spool_dir $log_dir $chosen"
-        find lib/screenpop -name '*.py' -o -name '*.png' | LC_ALL=C sort | xargs cat
+        find lib/screenpop -name '*.py' -o -name '*.png' -o -name '*.mo' | LC_ALL=C sort | xargs cat
         cat screen_pop.py install.sh
         requirements
     ) | sha256sum | cut -c 1-10)

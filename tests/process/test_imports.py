@@ -46,3 +46,14 @@ def test_the_places_are_imported_for_a_place_only() -> None:
         "print(numbers.place(number))\n"
     )
     assert python(code) == "Germany\nset()\nBerlin\n"
+
+
+def test_english_texts_need_no_gettext() -> None:
+    code = (
+        "from screenpop.pop import languages\n"
+        "from screenpop.sender import loop\n"
+        "languages.load('en')\n"
+        "print('gettext' in sys.modules)\n"
+        "print(languages.load('de').gettext('busy'))\n"
+    )
+    assert python(code) == "False\nbesetzt\n"

@@ -54,6 +54,17 @@ def test_a_call_pops(name: str, request: pytest.FixtureRequest, tmp_path: Path) 
     assert message.type == "chat" and message.id
 
 
+@pytest.mark.parametrize("name", ["prosody", "ejabberd"])
+def test_a_call_pops_in_another_language(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    server = request.getfixturevalue(name)
+    with Recipient.at(server) as alice, Pbx(tmp_path, server, server.ca_file) as pbx:
+        pbx.configure(language="fr")
+        pbx.call("anonymous", calleridname="unknown")
+        assert alice.wait_for_message().body == "Appel de numéro masqué vers 123"
+        pbx.call("+4930123456")
+        assert alice.wait_for_message().body == "Appel de Bob Example, +49 30 123456 vers 123\nAllemagne"
+
+
 def test_waiting_for_the_confirmation(pbx: Pbx, prosody: Prosody) -> None:
     with Recipient.at(prosody) as alice:
         assert pbx.call(variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"

@@ -71,7 +71,7 @@ def test_what_waits_is_stuck_once_it_is_late(pbx: Pbx) -> None:
     found = status(pbx, 1)
     assert found["stuck"] and found["waiting"]["count"] == 2
     said = pbx.screen_pop("status", status=1)
-    assert said.startswith("STUCK: 2 waiting, the oldest for 2 minutes; 0 failed\n")
+    assert said.startswith("STUCK: 2 waiting, the oldest came 2 minutes ago; 0 failed\n")
     assert "sender     none; the next call or screen-pop flush starts one" in said
 
 

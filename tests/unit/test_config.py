@@ -46,7 +46,7 @@ def test_the_smallest_one_has_the_defaults(tmp_path: Path, monkeypatch: pytest.M
     assert str(xmpp.jid) == "pbx@example.org"
     assert (xmpp.password, xmpp.password_file, xmpp.ca_file, xmpp.server) == ("secret", None, None, ())
     assert pop.to == ("alice@example.org",)
-    assert pop.message == "{event} from {caller} to {extension}\n{company}\n{place}\n{country}\n{url}"
+    assert pop.message == "Call from {caller} to {extension}\n{company}\n{place}\n{country}\n{url}"
     assert (pop.country, pop.places, pop.lookup_wait) == ("US", False, 1)
     assert (pop.late_after, pop.give_up_after, pop.linger) == (30, 86400, 300)
     assert pop.remember == 86400

@@ -153,7 +153,7 @@ def lines(report: dict[str, Any]) -> list[tuple[str, str]]:
     if waiting["count"]:
         from ..pop.message import ago
 
-        oldest = f", the oldest for {ago(waiting['age'])}"
+        oldest = f", the oldest came {ago(waiting['age'])}"
     summary = f"{waiting['count']} waiting{oldest}; {len(failed)} failed"
     printed = [("STUCK: " if report["stuck"] else "OK: ", summary), _line("spool", report["outbox"])]
     if report["problem"]:

@@ -8,14 +8,28 @@ from collections.abc import Mapping
 
 from ..call import Call
 from ..text import clean
+from .languages import ENGLISH
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .languages import Texts
 
 _MORE = "\n{company}\n{place}\n{country}\n{url}"
-DEFAULT = "{event} from {caller} to {extension}" + _MORE
-DEFAULTS = {  # by event
-    "ringing": DEFAULT,
-    "answered": "{event} from {caller} to {extension}: {outcome}" + _MORE,
-    **dict.fromkeys(("missed", "busy", "voicemail"), "{event} from {caller} to {extension}, {outcome}" + _MORE),
-}
+
+
+def _default(event: str, texts: Texts) -> str:
+    """The template of an event, if the configuration has none."""
+    if event == "answered":
+        return texts.gettext("Call from {caller} to {extension}: {outcome}") + _MORE
+    if event in ("missed", "voicemail"):
+        return texts.gettext("Missed call from {caller} to {extension}, {outcome}") + _MORE
+    if event == "busy":
+        return texts.gettext("Call from {caller} to {extension}, {outcome}") + _MORE
+    return texts.gettext("Call from {caller} to {extension}") + _MORE
+
+
+DEFAULTS = {event: _default(event, ENGLISH) for event in ("ringing", "answered", "missed", "busy", "voicemail")}
+DEFAULT = DEFAULTS["ringing"]
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 LONGEST = 2000  # characters of a text
 LONGEST_FIELD = 500
@@ -24,7 +38,6 @@ _PLAIN = re.compile(r"[\w.+*#@:;=~%!$&'/-]+|[0-9+*#\s().\-/\u2010-\u2015]+")  # 
 _QUOTES = str.maketrans(dict.fromkeys('"\u201c\u201d\u201e\u201f\u2033\u2036\u3003\uff02\xab\xbb', "'"))
 # Extensions that nobody dialled: where the call started, ended, or went wrong (pbx.c)
 _SPECIAL = ("s", "h", "i", "t", "T", "o", "a", "e")
-_EVENT = {"missed": "Missed call", "voicemail": "Missed call"}
 
 
 def text(
@@ -34,23 +47,28 @@ def text(
     facts: Mapping[str, str] | None = None,
     contact: Mapping[str, str] | None = None,
     outcome: Call | None = None,
+    texts: Texts = ENGLISH,
 ) -> str:
     """The text of a pop; `age`: seconds since the call, if it should say so. `outcome`: the event that ended the call.
 
     `facts`: what the number itself tells: `number` for reading, `country`, `place`. `contact`: the fields that the
     phone book has of the caller, empty for a stranger; None without a phone book. Each line of the template is filled
     in one pass: a caller whose name is `{number}` stays that. A line all of whose placeholders are empty is left out.
+    `texts`: the language. Of a template, only the values of the placeholders are in it, unless it is the default.
     """
+    last = outcome or call
+    if template == DEFAULTS.get(last.event, DEFAULT):
+        template = _default(last.event, texts)
     if call.withheld:
         facts = contact = None
-    values = _values(call, facts or {}, contact, outcome or call)
+    values = _values(call, facts or {}, contact, last, texts)
     lines = [line for line in (_fill(line, values) for line in template.split("\n")) if line]
     while len("\n".join(lines)) > LONGEST:
         lines.pop()
     if not lines or lines == [values["url"]]:  # clients don't show an empty message, and take a mere link for a file
-        return text(call, DEFAULTS.get((outcome or call).event, DEFAULT), age, facts, contact, outcome)
+        return text(call, DEFAULTS.get(last.event, DEFAULT), age, facts, contact, outcome, texts)
     if age is not None:
-        lines[0] += f" ({_clock(time.time() - age)}, {ago(age)} ago)"
+        lines[0] += f" ({_clock(time.time() - age)}, {ago(age, texts)})"
     return "\n".join(lines)
 
 
@@ -60,38 +78,59 @@ def dialled(call: Call) -> str:
     return (call.dnid or call.extension) if nobody_dialled else call.extension
 
 
-def _values(call: Call, facts: Mapping[str, str], contact: Mapping[str, str] | None, last: Call) -> dict[str, str]:
+def _values(
+    call: Call, facts: Mapping[str, str], contact: Mapping[str, str] | None, last: Call, texts: Texts
+) -> dict[str, str]:
     """What each placeholder stands for: clean text in one line."""
     known = contact or {}
-    number = "number withheld" if call.withheld else facts.get("number") or _number(call.number) or "unknown number"
+    number = facts.get("number") or _number(call.number) or texts.gettext("unknown number")
+    if call.withheld:
+        number = texts.gettext("number withheld")
+    country = facts.get("country", "")
     values = {
         **facts,
+        "country": texts.gettext(country) if country else "",
         **known,
-        "event": _EVENT.get(last.event, "Call"),
+        "event": texts.gettext("Missed call") if last.event in ("missed", "voicemail") else texts.gettext("Call"),
         "number": number,
         "name": known.get("name") or _as_said(clean(call.name), contact),
         "extension": dialled(call) or "?",
         "dnid": call.dnid,
         "time": _clock(call.time),
         "peer": last.peer,
-        "duration": _duration(last.talked) if last.talked >= 0 else "",
-        "rang": _duration(last.time - call.time) if last.event in ("missed", "voicemail") and last is not call else "",
+        "duration": _duration(last.talked, texts) if last.talked >= 0 else "",
+        "rang": _rang(call, last, texts),
     }
-    values["outcome"] = _outcome(last.event, values)
+    values["outcome"] = _outcome(last.event, values, texts)
     values = {placeholder: clean(value, LONGEST_FIELD) for placeholder, value in values.items()}
     values["caller"] = ", ".join(filter(None, (values["name"], values["number"])))
     values["url"] = _link(known.get("url", ""))
     return values
 
 
-def _outcome(event: str, values: Mapping[str, str]) -> str:
+def _rang(call: Call, last: Call, texts: Texts) -> str:
+    """For how long it has rung, if nobody has answered."""
+    if last is call or last.event not in ("missed", "voicemail"):
+        return ""
+    return _duration(last.time - call.time, texts)
+
+
+def _outcome(event: str, values: Mapping[str, str], texts: Texts) -> str:
     """What became of the call, in a few words that need no other message."""
     if event == "answered":
-        by = f"answered by {values['peer']}" if values["peer"] else "answered"
-        return f"{by}, {values['duration']}" if values["duration"] else by
-    rang = f"rang {values['rang']}" if values["rang"] else ""
-    last = event if event in ("busy", "voicemail") else ""
-    return ", ".join(filter(None, (values["time"], rang, last)))
+        peer, duration = values["peer"], values["duration"]
+        if peer and duration:
+            answered = texts.gettext("answered by {peer}, {duration}")
+        elif peer:
+            answered = texts.gettext("answered by {peer}")
+        elif duration:
+            answered = texts.gettext("answered, {duration}")
+        else:
+            answered = texts.gettext("answered")
+        return answered.format(peer=peer, duration=duration)
+    rang = texts.gettext("rang {duration}").format(duration=values["rang"]) if values["rang"] else ""
+    end = {"busy": texts.gettext("busy"), "voicemail": texts.gettext("voicemail")}.get(event, "")
+    return ", ".join(filter(None, (values["time"], rang, end)))
 
 
 def _link(url: str) -> str:
@@ -127,18 +166,27 @@ def _clock(seconds: float) -> str:
     return time.strftime("%H:%M", time.localtime(seconds))
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: float, texts: Texts) -> str:
     """In its two largest units."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+        return texts.gettext("{hours} h {minutes} min").format(hours=hours, minutes=minutes)
+    if minutes:
+        return texts.gettext("{minutes} min {seconds} s").format(minutes=minutes, seconds=rest)
+    return texts.gettext("{seconds} s").format(seconds=rest)
 
 
-def ago(seconds: float) -> str:
-    """A time that has passed, in its largest unit."""
-    units = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
-    unit, length = next((unit for unit in units if seconds >= unit[1]), units[-1])
-    count = int(seconds // length)
-    return f"{count} {unit}{'' if count == 1 else 's'}"
+def ago(seconds: float, texts: Texts = ENGLISH) -> str:
+    """When it was, in the largest unit."""
+    count = int(seconds)
+    if count < 60:
+        return texts.ngettext("{count} second ago", "{count} seconds ago", count).format(count=count)
+    count //= 60
+    if count < 60:
+        return texts.ngettext("{count} minute ago", "{count} minutes ago", count).format(count=count)
+    count //= 60
+    if count < 24:
+        return texts.ngettext("{count} hour ago", "{count} hours ago", count).format(count=count)
+    count //= 24
+    return texts.ngettext("{count} day ago", "{count} days ago", count).format(count=count)

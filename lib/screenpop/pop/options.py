@@ -5,10 +5,12 @@ from __future__ import annotations
 from ..config import Option, Required, Section, seconds, yes_or_no
 from ..phonebook.countries import NAMES
 from ..xmpp import jid
+from . import languages
 from .message import DEFAULT, DEFAULTS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .languages import Texts
     from .patterns import Pattern
 
 
@@ -85,6 +87,7 @@ class RoutesOptions(Section):
 
 class PopOptions(RecipientsAndTemplates):
     message: Option[str] = Option(_template, DEFAULT)
+    language: Option[Texts] = Option(languages.load, languages.ENGLISH)
     events = Option(_events, tuple(DEFAULTS))
     corrections = Option(yes_or_no, True)
     country = Option(_country, "US")

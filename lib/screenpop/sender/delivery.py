@@ -67,7 +67,8 @@ class Delivery:
                 event = message.event.event
                 template = settings.routes.route(message.call).template(event) or DEFAULTS.get(event, DEFAULT)
                 known = facts(message.call)
-                body = text.text(message.call, template, late, known, message.contact, message.outcome)
+                language = settings.pop.language
+                body = text.text(message.call, template, late, known, message.contact, message.outcome, language)
                 to = jid.address(message.to)
                 xml = stanza.chat(message.id, to, body, message.event.receipt, replaces, in_room)
             except Exception as error:  # a bug, which must not hold up other messages
