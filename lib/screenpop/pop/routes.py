@@ -121,7 +121,7 @@ class Routes:
 
     def route(self, call: Call, contact: Mapping[str, str] | None = None) -> Route:
         """`contact`: what the phone book has of the caller; its field `notify` adds recipients."""
-        entry = self._match(call)
+        entry = self._match(call) if self._entries else None
         if entry:
             why = f"[{entry.section}] {entry.pattern.text}"
         elif self._entries:

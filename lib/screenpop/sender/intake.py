@@ -27,7 +27,7 @@ from .replies import Replies, tell
 from .results import Results, never
 
 Contact = Optional[dict[str, str]]
-CALLS_AT_ONCE = 50  # calls that are taken in before the next window of messages is sent
+CALLS_AT_ONCE = 100  # calls that are taken in before the next window of messages is sent
 
 
 class Intake:

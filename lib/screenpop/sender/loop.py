@@ -60,6 +60,7 @@ class Sender:
         self.flush_began: float | None = uptime()  # all that waits is due, from this time on (by the uptime)
         self.tried = 0.0  # what waited at this time has been tried (by the uptime)
         self.reported: dict[str, object] = {}
+        self.call_rang = True  # since new/ was last listed
         self.queue_is_read = False  # what the sender before has left in it
         self.index_wanted = False  # by `screen-pop index`
         self.index_problem = ""  # as it was logged last
@@ -148,6 +149,7 @@ class Sender:
             self.connection.pause.end()
             self.flush_began = now
         if trigger.CALL in rung:
+            self.call_rang = True
             self.connection.pause.new_call()
         if trigger.INDEX in rung:
             self.index_wanted = True
@@ -163,7 +165,9 @@ class Sender:
         worked, spool_is_well = False, True
         try:
             enough_waits = self.backlog.count_due(time.monotonic()) >= self.delivery.window.size
-            worked = self.intake.take_in(current, self.book, late_too=not enough_waits)
+            if self.call_rang or self.intake.asking or not enough_waits:  # else new/ has only late calls
+                self.call_rang = False
+                worked = self.intake.take_in(current, self.book, late_too=not enough_waits)
         except OSError as error:  # out of file descriptors
             spool_is_well = False
             self.intake.delayed.clear()  # else their time would have come at once, again and again
@@ -246,8 +250,9 @@ class Sender:
             self._nothing_can_be_sent(f"{type(error).__name__}: {error}")
 
     def _take_more_in(self, current: settings.Settings) -> None:
-        with contextlib.suppress(OSError):  # it will be met again by `_work`
-            self.intake.take_in(current, self.book, in_flight=self.delivery.in_flight)
+        if self.backlog.count_due(time.monotonic()) < 2 * self.delivery.window.size:  # with those in flight
+            with contextlib.suppress(OSError):  # it will be met again by `_work`
+                self.intake.take_in(current, self.book, in_flight=self.delivery.in_flight)
 
     def _nothing_can_be_sent(self, reason: str) -> None:
         """No message is to blame: all of them wait, except those that are too old or too many."""
