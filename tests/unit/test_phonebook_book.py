@@ -52,7 +52,7 @@ class Source:
             self.deadlines.append(deadline)
         self.begun.release()
         reply = self._of(number.written).get(timeout=PATIENCE)
-        if isinstance(reply, Exception):
+        if isinstance(reply, BaseException):
             raise reply
         return reply
 
@@ -407,11 +407,14 @@ def test_questions_that_wait_for_a_source_that_has_failed_are_not_asked(
     [
         (ValueError("no such thing"), "ValueError: no such thing"),
         (None, "TypeError: 'NoneType' object is not iterable"),
+        (SystemExit("bad option"), "SystemExit: bad option"),
+        (KeyboardInterrupt(), "KeyboardInterrupt: "),
     ],
 )
 def test_a_bug_in_a_source_is_a_line_and_harms_no_other(
-    reply: object, problem: str, shelf: Shelf, sources: Sources
+    reply: object, problem: str, shelf: Shelf, sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(worker, "THREADS", 1)  # which must be there for the next question
     book = shelf.open("crm", "ad")
     lookup = ask(book)
     sources.say("crm", "1", reply)
