@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -357,7 +358,8 @@ def test_a_damaged_index_is_made_again(tmp_path: Path, damage: str) -> None:
     size = file.stat().st_size
     file.unlink()
     if damage == "other tables":
-        sqlite3.connect(file).execute("CREATE TABLE source (told)").connection.close()
+        with contextlib.closing(sqlite3.connect(file)) as other:
+            other.executescript(f"PRAGMA user_version = {index_module.LAYOUT}; CREATE TABLE source (told)")
     else:
         start = {"all": 0, "behind the first page": 8192, "empty": 0}[damage]
         build(index)
@@ -368,6 +370,20 @@ def test_a_damaged_index_is_made_again(tmp_path: Path, damage: str) -> None:
     assert index.needs_build()
     assert build(index) == []
     assert name_of(index, "+15550000001") == "Alice"
+
+
+@pytest.mark.parametrize("layout", [0, index_module.LAYOUT + 1], ids=["before there were any", "a later one"])
+def test_an_index_of_another_version_is_not_read_but_made_again(tmp_path: Path, layout: int) -> None:
+    index = built(tmp_path)
+    with contextlib.closing(sqlite3.connect(index.path, isolation_level=None)) as other:
+        other.execute(f"PRAGMA user_version = {layout}")
+        other.execute("""UPDATE entry SET texts = '["Misread", "1"]'""")
+    index.close()  # as of a sender that has come since
+    assert name_of(index, "+15551234567") == ""
+    assert not index.is_current()
+    assert index.needs_build()
+    assert build(index) == []
+    assert name_of(index, "+15551234567") == "Alice"  # of the file: nothing is taken from the other index
 
 
 def test_a_disk_that_is_full_leaves_the_present_index(tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ class Build:
         self.database.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is complete
         self.database.execute("PRAGMA synchronous = OFF")
         self.database.set_progress_handler(progress.tell, STEPS)
+        self.database.execute(f"PRAGMA user_version = {index.LAYOUT}")
         self.database.executescript(_TABLES)
         self.before: dict[str, Contents] = {}
         if os.path.exists(present):

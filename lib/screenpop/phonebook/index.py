@@ -6,6 +6,8 @@ which replaces the present one in one rename. An index itself is never changed. 
     source(told)                   the Contents of a source, as a JSON object
     entry(source, entry, texts)    `texts`: a JSON list, in the order of the source's `names`
     number(source, key, entry)     `key`: the number, reversed: those with the same last digits stand together
+
+Its `PRAGMA user_version` is LAYOUT; an index with another one is made anew, as a damaged one is.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from .fields import evaluate
 from .files import FileSource
 from .source import Number
 
+LAYOUT = 1  # one more with each change of the tables, or of what stands in them
 LOOK = 5.0  # seconds after which the files are looked at again
 RETRY = 60.0  # seconds after a build that has brought no new index
 CACHE = 2048  # kB of the index that SQLite keeps in memory
@@ -54,7 +57,12 @@ class Contents(NamedTuple):
 
 
 def read_contents(connection: sqlite3.Connection, schema: str = "main") -> dict[str, Contents]:
-    """By the name of the source. Raises sqlite3.Error, and ValueError or TypeError where the index is damaged."""
+    """By the name of the source. Raises sqlite3.Error, and ValueError or TypeError where the index is damaged, or was
+    made by another version of this program.
+    """
+    ((layout,),) = connection.execute(f"PRAGMA {schema}.user_version")
+    if layout != LAYOUT:
+        raise ValueError(f"the index has the layout {layout}, not {LAYOUT}")
     rows = connection.execute(f"SELECT told FROM {schema}.source")  # noqa: S608
     found = [Contents(**json.loads(told)) for (told,) in rows]
     return {contents.name: contents for contents in found}
