@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import signal
 import sqlite3
 import stat
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from parts.phonebook import Waiting, build, end_of_build, look_up, open_index, sources, spool
+from parts.phonebook import Waiting, build, end_of_build, look_up, needs_build, open_index, sources, spool
+from parts.waiting import PATIENCE
 from screenpop.phonebook import build as build_module
 from screenpop.phonebook import csv
 from screenpop.phonebook import index as index_module
+from screenpop.phonebook import look as look_module
+from screenpop.phonebook.book import Book
 from screenpop.phonebook.files import FileSource
 from screenpop.phonebook.index import Index, read_progress
 
@@ -66,7 +70,7 @@ def rows(*pairs: tuple[str, str]) -> str:
 def test_before_there_is_an_index_nobody_is_known(tmp_path: Path) -> None:
     index = open_index(tmp_path, [customers(tmp_path)])
     assert look_up(index, "+15551234567") == {}
-    assert index.needs_build()
+    assert needs_build(index)
 
 
 def test_all_fields_of_an_entry(tmp_path: Path) -> None:
@@ -199,26 +203,44 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(index_module, "time", clock)
+    monkeypatch.setattr(look_module, "time", clock)
     return clock
 
 
 def test_a_changed_file_is_noticed_and_waited_for_until_it_is_complete(tmp_path: Path, clock: Clock) -> None:
     index = built(tmp_path)
-    assert not index.needs_build()
+    assert not needs_build(index)
     for length in 10, 20:  # it is being written
         customers(tmp_path, CUSTOMERS + rows(("+15550000000", "New" * length)))
         clock.now += 5
-        assert not index.needs_build()
-        assert not index.needs_build()
+        assert not needs_build(index)
+        assert not needs_build(index)
     clock.now += 4.9
-    assert not index.needs_build()
+    assert not needs_build(index)
     clock.now += 0.1
-    assert index.needs_build()
+    assert needs_build(index)
     assert name_of(index, "+15551234567") == "Alice"
     build(index)
     assert name_of(index, "+15550000000") == "New" * 20
     clock.now += 5
-    assert not index.needs_build()
+    assert not needs_build(index)
+
+
+def test_the_book_wakes_the_sender_when_files_have_been_looked_at(tmp_path: Path, clock: Clock) -> None:
+    source = built(tmp_path).sources[0]
+    customers(tmp_path, rows(("+15551234567", "New")))
+    book = Book({source.name: source.options}, f"{tmp_path}/spool", "US", places=False, wait=1.0)
+    assert book.index
+    for _ in range(2):  # the second look finds the file as it was at the first
+        assert book.index.fileno() is None
+        book.tend_index()
+        assert select.select([book], [], [], PATIENCE)[0]
+        book.read()
+        book.tend_index()
+        clock.now += 5
+    assert end_of_build(book.index) == []
+    assert name_of(book.index, "+15551234567") == "New"
+    book.close()
 
 
 def test_files_that_take_long_to_look_at_are_looked_at_rarely(tmp_path: Path, clock: Clock) -> None:
@@ -227,13 +249,16 @@ def test_files_that_take_long_to_look_at_are_looked_at_rarely(tmp_path: Path, cl
             clock.now += 0.5
             return super().paths()
 
-    source = customers(tmp_path)
-    index = open_index(tmp_path, [Slow(source.name, source.options)])
-    assert index.needs_build()
+    index = built(tmp_path)
+    source = customers(tmp_path, rows(("+15551234567", "New")))
+    index.sources = [Slow(source.name, source.options)]
+    assert not needs_build(index)
     clock.now += 40
-    assert not index.needs_build()
-    clock.now += 60
-    assert index.needs_build()
+    assert not needs_build(index)
+    clock.now += 9
+    assert not needs_build(index)
+    clock.now += 1
+    assert needs_build(index)
 
 
 def test_a_change_of_what_is_read_needs_another_index(tmp_path: Path) -> None:
@@ -367,7 +392,7 @@ def test_a_damaged_index_is_made_again(tmp_path: Path, damage: str) -> None:
         file.unlink()
         file.write_bytes(content)
     assert name_of(index, "+15550000001") == ""
-    assert index.needs_build()
+    assert needs_build(index)
     assert build(index) == []
     assert name_of(index, "+15550000001") == "Alice"
 
@@ -381,7 +406,7 @@ def test_an_index_of_another_version_is_not_read_but_made_again(tmp_path: Path, 
     index.close()  # as of a sender that has come since
     assert name_of(index, "+15551234567") == ""
     assert not index.is_current()
-    assert index.needs_build()
+    assert needs_build(index)
     assert build(index) == []
     assert name_of(index, "+15551234567") == "Alice"  # of the file: nothing is taken from the other index
 
@@ -416,11 +441,11 @@ def test_the_present_index_serves_while_one_build_at_a_time_makes_the_next(tmp_p
     with open(source.gate, "w"):  # the process has come to the file
         index.start_build()
         assert index.poll() is None
-        assert not index.needs_build()
+        assert not needs_build(index)
         assert name_of(index, "+15551234567") == "Alice"
         other = open_index(tmp_path, [source])  # as of a sender that has come since
         assert build(other) == []
-        assert not other.needs_build()
+        assert not needs_build(other)
         assert name_of(other, "+15551234567") == "Alice"
     assert end_of_build(index) == []
     assert name_of(index, "+15551234567") == name_of(other, "+15551234567") == "New"
@@ -446,11 +471,11 @@ def test_a_build_that_is_killed_leaves_a_file_in_tmp_and_is_not_repeated_at_once
     assert set(spool(index)) - {"tmp/index.json"} == {"index.json", "index.lock", "index.sqlite", "tmp/index.sqlite"}
     assert name_of(index, "+15551234567") == "Alice"
     for _ in range(12):
-        assert not index.needs_build()
+        assert not needs_build(index)
         clock.now += 5
-    assert not index.needs_build()  # the first look
+    assert not needs_build(index)  # the first look
     clock.now += 5
-    assert index.needs_build()
+    assert needs_build(index)
     index.sources = [csv.Source(source.name, source.options)]
     assert build(index) == []
     assert name_of(index, "+15551234567") == "New"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posix
 import queue
@@ -720,6 +721,38 @@ def test_the_sender_of_the_spool_in_memory_reads_the_index_and_makes_none(
     world.at(30, lambda: world.ring(INDEX))
     world.run(60)
     assert world.server.texts() == ["201 Carol"]
+
+
+def indexed(world: World, *, who: str) -> Path:
+    """A file with one caller, 201, who stands in the index. Returns the path of the file."""
+    file = world.folder / "list.csv"
+    file.write_text(f"phone,who\n201,{who}\n")
+    text = f"[list]\ntype = csv\nfile = {file}\nnumber = phone\nname = who\n"
+    index = phonebook.open_index(world.folder, phonebook.sources(world.folder, text))
+    assert phonebook.build(index) == []
+    world.configure(message="{number} {name}", more=text)
+    return file
+
+
+def test_no_pop_waits_for_a_look_at_the_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, gate = threading.Event(), threading.Event()
+
+    def never_answers(source: csv.Source) -> list[str]:  # as a server of files that is down
+        begun.set()
+        assert gate.wait(PATIENCE)
+        raise OSError(errno.EIO, "Input/output error")
+
+    indexed(world, who="Carol")
+    monkeypatch.setattr(csv.Source, "paths", never_answers)
+    threads = threading.active_count()
+    for second in (0, 60, 120):
+        world.at(second, lambda: world.call("201"))
+    world.at(61, lambda: begun.wait(PATIENCE))
+    world.run(200)
+    assert begun.is_set() and not gate.is_set()
+    assert world.server.times() == [0, 60, 120] and world.server.texts() == 3 * ["201 Carol"]
+    assert threading.active_count() == threads + 1  # it isn't looked at again
+    gate.set()
 
 
 def test_the_log_says_why_places_cant_be_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,13 +58,13 @@ class Book:
 
         indexed = files.sources(options)
         if indexed:
-            self.index = Index(spool, indexed, self.country)
+            self.index = Index(spool, indexed, self.country, self._wake)
         for name, section in options.items():
             if not any(source.name == name for source in indexed):
                 self.workers[name] = Worker(name, module(section.type).Source(name, section), section.cache)
 
     def fileno(self) -> int:
-        """Readable when an answer has come; only where there are sources."""
+        """Readable when an answer has come, or files have been looked at; only where there are sources."""
         return self._reads
 
     def ask(self, call: Call) -> Lookup:
@@ -128,7 +128,7 @@ class Book:
                 os.write(self._wakes, b"\n")
 
     def read(self) -> list[str]:
-        """Take note that answers have come. Returns a text for each source with another problem than before.
+        """Take note of what has come. Returns a text for each source with another problem than before.
 
         A problem that was over and comes again is told again only after 5 minutes.
         """

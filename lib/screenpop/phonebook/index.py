@@ -20,12 +20,13 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from . import files
 from .fields import evaluate
 from .files import FileSource
+from .look import Look
 from .source import Number
 
 LAYOUT = 1  # one more with each change of the tables, or of what stands in them
@@ -117,15 +118,20 @@ def read_progress(folder: str) -> dict[str, Any]:
 
 
 class Index:
-    """For one thread. `folder`: the spool. `country`: of numbers without a country code."""
+    """For one thread. `folder`: the spool. `country`: of numbers without a country code. `wake` is called, from another
+    thread, when `needs_build` is to be asked again.
+    """
 
-    def __init__(self, folder: str, sources: Sequence[FileSource], country: str) -> None:
-        self.folder, self.sources, self.country = folder, sources, country
+    def __init__(
+        self, folder: str, sources: Sequence[FileSource], country: str, wake: Callable[[], None] = lambda: None
+    ) -> None:
+        self.folder, self.sources, self.country, self._wake = folder, sources, country, wake
         self.path = f"{folder}/index.sqlite"
         self.contents: dict[str, Contents] = {}  # by the name of the source
         self.file: tuple[int, int] | None = None  # which one is open
         self._connection: sqlite3.Connection | None = None
         self._look_at, self._not_before = 0.0, 0.0
+        self._look: Look | None = None  # that is going on, or has ended and is to be read
         self._seen: dict[str, str] = {}
         self._build: int | None = None  # the pipe from the process
 
@@ -195,15 +201,24 @@ class Index:
         return states == {name: contents.state for name, contents in self.contents.items()}
 
     def needs_build(self) -> bool:
-        """To be asked at any time. Files that are changing are waited for, as long as there is an index."""
-        began = time.monotonic()
-        if self._build is not None or began < max(self._look_at, self._not_before):
+        """To be asked at any time. Where there is no index, one is needed at once. Else the files are looked at, and
+        waited for while they are changing.
+        """
+        now = time.monotonic()
+        if self._look and self._look.has_ended:
+            look, self._look = self._look, None
+            self._look_at = now + max(LOOK, 100 * look.seconds)  # with a folder of many thousand files
+            before, self._seen = self._seen, look.found()
+            may_begin = self._build is None and now >= self._not_before
+            return may_begin and before == self._seen and not self._has(self._seen)
+        if self._look or self._build is not None or now < max(self._look_at, self._not_before):
             return False
-        before, self._seen = self._seen, self._states()
-        is_current = self._has(self._seen)
-        took = time.monotonic() - began  # with a folder of many thousand files
-        self._look_at = time.monotonic() + max(LOOK, 100 * took)
-        return not is_current and (not self.contents or before == self._seen)
+        self.open()
+        if self.contents:
+            self._look = Look(self._states, self._wake)
+            return False
+        self._look_at = now + LOOK
+        return True
 
     def _states(self) -> dict[str, str]:
         return {source.name: files.state(source, self.country) for source in self.sources}
