@@ -482,6 +482,53 @@ def test_a_build_that_is_killed_leaves_a_file_in_tmp_and_is_not_repeated_at_once
     assert spool(index) == ["index.json", "index.lock", "index.sqlite"]
 
 
+def test_a_build_that_hangs_ends_and_names_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "HANGS", 1)
+    index = built(tmp_path)
+    partners = customers(tmp_path, rows(("1111111", "New")), name="partners")
+    index.sources = [*index.sources, waiting(tmp_path, partners)]  # nobody opens its gate
+    assert build(index) == ["the process that makes the index has ended: [partners] came no further for 1 s"]
+    assert name_of(index, "+15551234567") == "Alice"
+    assert not needs_build(index)
+    index.sources = [index.sources[0], partners]
+    assert build(index) == []  # the lock is free
+    assert name_of(index, "1111111", "partners") == "New"
+
+
+def test_a_build_that_makes_progress_may_take_long(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    try:
+        progress = build_module.Progress(str(tmp_path), 1000)
+        signal.alarm(100)
+        progress.tell(entries=1)
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 100
+        progress.end([])
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_builds_that_fail_are_tried_more_and_more_rarely(tmp_path: Path, clock: Clock) -> None:
+    index = open_index(tmp_path, [customers(tmp_path)])
+    (tmp_path / "spool/tmp/index.sqlite").mkdir()  # so that none can be made
+
+    def pause() -> int:
+        (problem,) = build(index)
+        assert problem.startswith("no index can be made: ")
+        began = clock.now
+        while not needs_build(index):
+            clock.now += 1
+        return round(clock.now - began)
+
+    assert [pause() for _ in range(6)] == [60, 120, 240, 480, 600, 600]
+    (tmp_path / "spool/tmp/index.sqlite").rmdir()
+    assert build(index) == []
+    Path(index.path).unlink()
+    (tmp_path / "spool/tmp/index.sqlite").mkdir()
+    assert pause() == 60
+
+
 def test_an_extension_is_not_found_by_the_last_digits_of_a_number(tmp_path: Path) -> None:
     index = built(tmp_path, rows(("+1 202 551 2345", "Alice")), "match = 5\n")
     assert [name_of(index, number) for number in ("12345", "+44 20 8361 2345")] == ["", "Alice"]

@@ -147,16 +147,16 @@ class Book:
         found = {name: worker.problem for name, worker in self.workers.items()}
         return {name: problem for name, problem in {**found, "numbers": self.number_problem}.items() if problem}
 
-    def tend_index(self, rebuild: bool = False) -> list[str]:
+    def tend_index(self, rebuild: bool = False) -> list[str] | None:
         """Only the sender does this: make the index anew when a file has changed, or when `rebuild` is wanted. Returns
-        what went wrong in a build that has ended. Raises OSError.
+        what went wrong in a build that has ended, or None when none has. Raises OSError.
         """
         if not self.index:
             return []
-        problems = self.index.poll() or []
+        problems = self.index.poll()
         if rebuild or self.index.needs_build():
             self.index.start_build()
-        return [f"phone book: {problem}" for problem in problems]
+        return problems
 
     def close(self) -> None:
         for worker in self.workers.values():

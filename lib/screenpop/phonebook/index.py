@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pickle
 import signal
@@ -23,6 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from ..call import uptime
 from . import files
 from .fields import evaluate
 from .files import FileSource
@@ -31,13 +33,15 @@ from .source import Number
 
 LAYOUT = 1  # one more with each change of the tables, or of what stands in them
 LOOK = 5.0  # seconds after which the files are looked at again
-RETRY = 60.0  # seconds after a build that has brought no new index
+RETRY, LONGEST_RETRY = 60.0, 600.0  # seconds after a build that has brought no index; each time twice as long
+HANGS = 900  # seconds after which a build that makes no progress ends itself
 CACHE = 2048  # kB of the index that SQLite keeps in memory
 LEAST_DIGITS = 7  # of what is no telephone number, but may be a local one; fewer are an extension
 SAME_DIGITS = 1000  # entries that are looked at where several have the same last digits
 DAMAGED = (sqlite3.Error, ValueError, TypeError)  # what a damaged index raises
 _ENTRY = """SELECT texts FROM entry WHERE source = ? AND entry = (SELECT min(entry) FROM (
     SELECT entry FROM number WHERE source = ? AND key >= ? AND key <= ? LIMIT ?))"""
+_SIGNALS = [signal.SIGALRM, signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM, signal.SIGINT]
 _PUNCTUATION = str.maketrans("", "", " -./()\xa0\u2010\u2011\u2012\u2013")
 
 
@@ -130,7 +134,7 @@ class Index:
         self.contents: dict[str, Contents] = {}  # by the name of the source
         self.file: tuple[int, int] | None = None  # which one is open
         self._connection: sqlite3.Connection | None = None
-        self._look_at, self._not_before = 0.0, 0.0
+        self._look_at = self._not_before = self._pause = 0.0
         self._look: Look | None = None  # that is going on, or has ended and is to be read
         self._seen: dict[str, str] = {}
         self._build: int | None = None  # the pipe from the process
@@ -231,7 +235,7 @@ class Index:
         job = os.memfd_create("job", os.MFD_CLOEXEC)
         reads, writes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            os.write(job, pickle.dumps((self.folder, self.sources, self.country)))
+            os.write(job, pickle.dumps((self.folder, self.sources, self.country, HANGS)))
             os.lseek(job, 0, os.SEEK_SET)
             # -I -S: as spool/trigger.py starts the sender
             run = f"import sys; sys.path[:] = {sys.path}; from screenpop.phonebook import build; build.main()"
@@ -246,10 +250,11 @@ class Index:
                 ],
                 setsid=True,
                 setsigmask=[],
-                setsigdef=[signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM, signal.SIGINT],
+                setsigdef=_SIGNALS,
             )
         except BaseException:
             os.close(reads)
+            self._put_off()
             raise
         finally:
             os.close(job)
@@ -274,10 +279,22 @@ class Index:
         with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored
             os.waitpid(self._process, 0)
         self.open()
-        if self.file == self._replaces:
-            self._not_before = time.monotonic() + RETRY
+        if self.file == self._replaces or not self.contents:
+            self._put_off()
+        else:
+            self._pause = 0.0
         try:
             problems: list[str] = json.loads(self._report)
         except ValueError:
-            problems = ["the process that makes the index was killed"]
+            problems = [self._why_killed()]
         return problems
+
+    def _put_off(self) -> None:
+        self._pause = min(2 * self._pause or RETRY, LONGEST_RETRY)
+        self._not_before = time.monotonic() + self._pause
+
+    def _why_killed(self) -> str:
+        told = read_progress(self.folder)
+        if uptime() - told.get("now", math.inf) < HANGS:
+            return "the process that makes the index was killed"
+        return f"the process that makes the index has ended: [{told.get('source')}] came no further for {HANGS} s"
