@@ -28,7 +28,7 @@ from screenpop.phonebook.index import Index
 from screenpop.phonebook.lookup import Lookup
 from screenpop.phonebook.source import Number, SourceError, SourceOptions
 from screenpop.spool import outbox
-from screenpop.spool.trigger import INDEX
+from screenpop.spool.trigger import FLUSH, INDEX
 
 __all__ = ["world"]
 
@@ -686,6 +686,37 @@ def test_an_answer_comes_after_the_configuration_has_changed(
     expected = [(0.2, "202"), (1.0, "201 Alice")] if not names else [(1.0, "201 Alice"), (1.2, "202")]
     assert list(zip(box.server.times(), box.server.texts())) == expected
     assert box.problems() == []
+
+
+@pytest.mark.parametrize("names", [("crm",), ("ad",), ()], ids=["still there", "another one", "removed"])
+def test_calls_go_out_at_their_deadline_though_the_book_that_was_asked_is_closed(
+    names: tuple[str, ...], box: World, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "THREADS", 1)  # so that the others have not been asked at all
+
+    def change() -> None:
+        sources["crm"].wait_for_question()
+        configure(box, *names, more="lookup_wait = 9\n")  # it counts for calls that come from now on
+        box.ring(FLUSH)  # the sender reads it before the deadlines
+
+    for second, number in enumerate(("201", "202", "203")):
+        box.at(second / 10, lambda number=number: box.call(number))  # type: ignore[misc]
+    box.at(0.3, change)
+    box.run(60)
+    assert list(zip(box.server.times(), box.server.texts())) == [(1.0, "201"), (1.1, "202"), (1.2, "203")]
+    assert box.waiting() == [] and box.problems() == []
+
+
+def test_calls_that_wait_for_an_answer_go_out_when_a_wrong_configuration_is_mended(
+    box: World, sources: Sources
+) -> None:
+    box.at(0, lambda: box.call("201"))
+    box.at(0.5, lambda: box.write_configuration("[pop]\n"))
+    box.at(20, lambda: configure(box, "crm"))
+    for second in (0.5, 20):
+        box.at(second, lambda: box.ring(FLUSH))
+    box.run(60)
+    assert list(zip(box.server.times(), box.server.texts())) == [(20.0, "201")]
 
 
 def test_a_sender_leaves_while_a_source_is_still_asked(box: World, sources: Sources) -> None:
