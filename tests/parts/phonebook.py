@@ -7,7 +7,7 @@ import select
 from collections.abc import Iterator
 from pathlib import Path
 
-from parts.waiting import PATIENCE
+from parts.waiting import PATIENCE, eventually
 from screenpop import config
 from screenpop.phonebook import build as build_module
 from screenpop.phonebook import csv, files, numbers
@@ -46,6 +46,14 @@ def open_index(folder: Path, sources: list[FileSource], country: str = "US") -> 
     """In a spool of its own; nothing has been built yet."""
     (folder / "spool" / "tmp").mkdir(parents=True, exist_ok=True)
     return Index(f"{folder}/spool", sources, country)
+
+
+def needs_build(index: Index) -> bool:
+    """What the sender knows when the files have been looked at."""
+    if index.needs_build():
+        return True
+    look = index._look
+    return bool(look and eventually(lambda: look.has_ended) and index.needs_build())
 
 
 def build(index: Index) -> list[str]:

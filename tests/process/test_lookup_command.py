@@ -149,6 +149,15 @@ def test_recipients_of_the_phone_book_are_shown(folder: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("number", ["", " ", "\u200e"])
+def test_an_empty_number_is_not_a_withheld_one(folder: Path, number: str) -> None:
+    done = start(folder, number)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == (
+        "screen-pop lookup: error: argument NUMBER: a number is needed; anonymous stands for one that is withheld"
+    )
+
+
 def test_what_stands_in_the_arguments_is_cleaned(folder: Path) -> None:
     shown = look_up(folder, "12\x1b[2J\n34", "a\nmessage forged", status=1)
     assert all(line.isprintable() for line in shown.splitlines())

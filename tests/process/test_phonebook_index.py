@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
+import select
 import signal
 import sqlite3
 import stat
@@ -11,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from parts.phonebook import Waiting, build, end_of_build, look_up, open_index, sources, spool
+from parts.phonebook import Waiting, build, end_of_build, look_up, needs_build, open_index, sources, spool
+from parts.waiting import PATIENCE
 from screenpop.phonebook import build as build_module
 from screenpop.phonebook import csv
 from screenpop.phonebook import index as index_module
+from screenpop.phonebook import look as look_module
+from screenpop.phonebook.book import Book
 from screenpop.phonebook.files import FileSource
 from screenpop.phonebook.index import Index, read_progress
 
@@ -65,7 +70,7 @@ def rows(*pairs: tuple[str, str]) -> str:
 def test_before_there_is_an_index_nobody_is_known(tmp_path: Path) -> None:
     index = open_index(tmp_path, [customers(tmp_path)])
     assert look_up(index, "+15551234567") == {}
-    assert index.needs_build()
+    assert needs_build(index)
 
 
 def test_all_fields_of_an_entry(tmp_path: Path) -> None:
@@ -198,26 +203,44 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(index_module, "time", clock)
+    monkeypatch.setattr(look_module, "time", clock)
     return clock
 
 
 def test_a_changed_file_is_noticed_and_waited_for_until_it_is_complete(tmp_path: Path, clock: Clock) -> None:
     index = built(tmp_path)
-    assert not index.needs_build()
+    assert not needs_build(index)
     for length in 10, 20:  # it is being written
         customers(tmp_path, CUSTOMERS + rows(("+15550000000", "New" * length)))
         clock.now += 5
-        assert not index.needs_build()
-        assert not index.needs_build()
+        assert not needs_build(index)
+        assert not needs_build(index)
     clock.now += 4.9
-    assert not index.needs_build()
+    assert not needs_build(index)
     clock.now += 0.1
-    assert index.needs_build()
+    assert needs_build(index)
     assert name_of(index, "+15551234567") == "Alice"
     build(index)
     assert name_of(index, "+15550000000") == "New" * 20
     clock.now += 5
-    assert not index.needs_build()
+    assert not needs_build(index)
+
+
+def test_the_book_wakes_the_sender_when_files_have_been_looked_at(tmp_path: Path, clock: Clock) -> None:
+    source = built(tmp_path).sources[0]
+    customers(tmp_path, rows(("+15551234567", "New")))
+    book = Book({source.name: source.options}, f"{tmp_path}/spool", "US", places=False, wait=1.0)
+    assert book.index
+    for _ in range(2):  # the second look finds the file as it was at the first
+        assert book.index.fileno() is None
+        book.tend_index()
+        assert select.select([book], [], [], PATIENCE)[0]
+        book.read()
+        book.tend_index()
+        clock.now += 5
+    assert end_of_build(book.index) == []
+    assert name_of(book.index, "+15551234567") == "New"
+    book.close()
 
 
 def test_files_that_take_long_to_look_at_are_looked_at_rarely(tmp_path: Path, clock: Clock) -> None:
@@ -226,13 +249,16 @@ def test_files_that_take_long_to_look_at_are_looked_at_rarely(tmp_path: Path, cl
             clock.now += 0.5
             return super().paths()
 
-    source = customers(tmp_path)
-    index = open_index(tmp_path, [Slow(source.name, source.options)])
-    assert index.needs_build()
+    index = built(tmp_path)
+    source = customers(tmp_path, rows(("+15551234567", "New")))
+    index.sources = [Slow(source.name, source.options)]
+    assert not needs_build(index)
     clock.now += 40
-    assert not index.needs_build()
-    clock.now += 60
-    assert index.needs_build()
+    assert not needs_build(index)
+    clock.now += 9
+    assert not needs_build(index)
+    clock.now += 1
+    assert needs_build(index)
 
 
 def test_a_change_of_what_is_read_needs_another_index(tmp_path: Path) -> None:
@@ -357,7 +383,8 @@ def test_a_damaged_index_is_made_again(tmp_path: Path, damage: str) -> None:
     size = file.stat().st_size
     file.unlink()
     if damage == "other tables":
-        sqlite3.connect(file).execute("CREATE TABLE source (told)").connection.close()
+        with contextlib.closing(sqlite3.connect(file)) as other:
+            other.executescript(f"PRAGMA user_version = {index_module.LAYOUT}; CREATE TABLE source (told)")
     else:
         start = {"all": 0, "behind the first page": 8192, "empty": 0}[damage]
         build(index)
@@ -365,9 +392,23 @@ def test_a_damaged_index_is_made_again(tmp_path: Path, damage: str) -> None:
         file.unlink()
         file.write_bytes(content)
     assert name_of(index, "+15550000001") == ""
-    assert index.needs_build()
+    assert needs_build(index)
     assert build(index) == []
     assert name_of(index, "+15550000001") == "Alice"
+
+
+@pytest.mark.parametrize("layout", [0, index_module.LAYOUT + 1], ids=["before there were any", "a later one"])
+def test_an_index_of_another_version_is_not_read_but_made_again(tmp_path: Path, layout: int) -> None:
+    index = built(tmp_path)
+    with contextlib.closing(sqlite3.connect(index.path, isolation_level=None)) as other:
+        other.execute(f"PRAGMA user_version = {layout}")
+        other.execute("""UPDATE entry SET texts = '["Misread", "1"]'""")
+    index.close()  # as of a sender that has come since
+    assert name_of(index, "+15551234567") == ""
+    assert not index.is_current()
+    assert needs_build(index)
+    assert build(index) == []
+    assert name_of(index, "+15551234567") == "Alice"  # of the file: nothing is taken from the other index
 
 
 def test_a_disk_that_is_full_leaves_the_present_index(tmp_path: Path) -> None:
@@ -400,11 +441,11 @@ def test_the_present_index_serves_while_one_build_at_a_time_makes_the_next(tmp_p
     with open(source.gate, "w"):  # the process has come to the file
         index.start_build()
         assert index.poll() is None
-        assert not index.needs_build()
+        assert not needs_build(index)
         assert name_of(index, "+15551234567") == "Alice"
         other = open_index(tmp_path, [source])  # as of a sender that has come since
         assert build(other) == []
-        assert not other.needs_build()
+        assert not needs_build(other)
         assert name_of(other, "+15551234567") == "Alice"
     assert end_of_build(index) == []
     assert name_of(index, "+15551234567") == name_of(other, "+15551234567") == "New"
@@ -430,15 +471,62 @@ def test_a_build_that_is_killed_leaves_a_file_in_tmp_and_is_not_repeated_at_once
     assert set(spool(index)) - {"tmp/index.json"} == {"index.json", "index.lock", "index.sqlite", "tmp/index.sqlite"}
     assert name_of(index, "+15551234567") == "Alice"
     for _ in range(12):
-        assert not index.needs_build()
+        assert not needs_build(index)
         clock.now += 5
-    assert not index.needs_build()  # the first look
+    assert not needs_build(index)  # the first look
     clock.now += 5
-    assert index.needs_build()
+    assert needs_build(index)
     index.sources = [csv.Source(source.name, source.options)]
     assert build(index) == []
     assert name_of(index, "+15551234567") == "New"
     assert spool(index) == ["index.json", "index.lock", "index.sqlite"]
+
+
+def test_a_build_that_hangs_ends_and_names_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "HANGS", 1)
+    index = built(tmp_path)
+    partners = customers(tmp_path, rows(("1111111", "New")), name="partners")
+    index.sources = [*index.sources, waiting(tmp_path, partners)]  # nobody opens its gate
+    assert build(index) == ["the process that makes the index has ended: [partners] came no further for 1 s"]
+    assert name_of(index, "+15551234567") == "Alice"
+    assert not needs_build(index)
+    index.sources = [index.sources[0], partners]
+    assert build(index) == []  # the lock is free
+    assert name_of(index, "1111111", "partners") == "New"
+
+
+def test_a_build_that_makes_progress_may_take_long(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    try:
+        progress = build_module.Progress(str(tmp_path), 1000)
+        signal.alarm(100)
+        progress.tell(entries=1)
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 100
+        progress.end([])
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_builds_that_fail_are_tried_more_and_more_rarely(tmp_path: Path, clock: Clock) -> None:
+    index = open_index(tmp_path, [customers(tmp_path)])
+    (tmp_path / "spool/tmp/index.sqlite").mkdir()  # so that none can be made
+
+    def pause() -> int:
+        (problem,) = build(index)
+        assert problem.startswith("no index can be made: ")
+        began = clock.now
+        while not needs_build(index):
+            clock.now += 1
+        return round(clock.now - began)
+
+    assert [pause() for _ in range(6)] == [60, 120, 240, 480, 600, 600]
+    (tmp_path / "spool/tmp/index.sqlite").rmdir()
+    assert build(index) == []
+    Path(index.path).unlink()
+    (tmp_path / "spool/tmp/index.sqlite").mkdir()
+    assert pause() == 60
 
 
 def test_an_extension_is_not_found_by_the_last_digits_of_a_number(tmp_path: Path) -> None:

@@ -150,6 +150,25 @@ def test_a_room_gets_each_pop_once_is_joined_once_and_left(
     assert "failed" not in pbx.log and "not sent yet" not in pbx.log
 
 
+def test_the_end_of_a_call_corrects_its_message_in_the_room(
+    server: Any, alice: Recipient, jid: str, tmp_path: Path
+) -> None:
+    Room(alice, jid)
+    with Pbx(tmp_path, server, server.ca_file, to=f"room:{jid}", linger=0) as pbx:
+        pbx.outbox.make()
+        popped = pbx.call("+15551234567", variables=WAITING)
+        pbx.wait_for_sender_to_leave()
+        ids = {"SCREEN_POP_ID": popped.variables["SCREEN_POP_ID"]}
+        ended = pbx.call("", "", "answered", variables={**WAITING, **ids}, channel="PJSIP/bob-00000002")
+        assert ended.variables["SCREEN_POP_STATUS"] == "DELIVERED"
+    alice.sync()
+    first, second = (ET.fromstring(one.xml) for one in alice.messages if one.type == "groupchat" and one.body)
+    replaced = second.find("{urn:xmpp:message-correct:0}replace")
+    assert replaced is not None and replaced.get("id") == first.get("id")
+    assert second.findtext("{*}body", "").endswith("to 123: answered by bob")
+    assert first.get("from") == second.get("from") == f"{jid}/pbx"
+
+
 def test_a_second_message_needs_no_second_join(alice: Recipient, box: Box, jid: str) -> None:
     room = Room(alice, jid)
     box.send(jid, "1")

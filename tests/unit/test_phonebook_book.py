@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posix
 import queue
@@ -27,7 +28,7 @@ from screenpop.phonebook.index import Index
 from screenpop.phonebook.lookup import Lookup
 from screenpop.phonebook.source import Number, SourceError, SourceOptions
 from screenpop.spool import outbox
-from screenpop.spool.trigger import INDEX
+from screenpop.spool.trigger import FLUSH, INDEX
 
 __all__ = ["world"]
 
@@ -52,7 +53,7 @@ class Source:
             self.deadlines.append(deadline)
         self.begun.release()
         reply = self._of(number.written).get(timeout=PATIENCE)
-        if isinstance(reply, Exception):
+        if isinstance(reply, BaseException):
             raise reply
         return reply
 
@@ -407,11 +408,14 @@ def test_questions_that_wait_for_a_source_that_has_failed_are_not_asked(
     [
         (ValueError("no such thing"), "ValueError: no such thing"),
         (None, "TypeError: 'NoneType' object is not iterable"),
+        (SystemExit("bad option"), "SystemExit: bad option"),
+        (KeyboardInterrupt(), "KeyboardInterrupt: "),
     ],
 )
 def test_a_bug_in_a_source_is_a_line_and_harms_no_other(
-    reply: object, problem: str, shelf: Shelf, sources: Sources
+    reply: object, problem: str, shelf: Shelf, sources: Sources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(worker, "THREADS", 1)  # which must be there for the next question
     book = shelf.open("crm", "ad")
     lookup = ask(book)
     sources.say("crm", "1", reply)
@@ -694,6 +698,37 @@ def test_an_answer_comes_after_the_configuration_has_changed(
     assert box.problems() == []
 
 
+@pytest.mark.parametrize("names", [("crm",), ("ad",), ()], ids=["still there", "another one", "removed"])
+def test_calls_go_out_at_their_deadline_though_the_book_that_was_asked_is_closed(
+    names: tuple[str, ...], box: World, sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "THREADS", 1)  # so that the others have not been asked at all
+
+    def change() -> None:
+        sources["crm"].wait_for_question()
+        configure(box, *names, more="lookup_wait = 9\n")  # it counts for calls that come from now on
+        box.ring(FLUSH)  # the sender reads it before the deadlines
+
+    for second, number in enumerate(("201", "202", "203")):
+        box.at(second / 10, lambda number=number: box.call(number))  # type: ignore[misc]
+    box.at(0.3, change)
+    box.run(60)
+    assert list(zip(box.server.times(), box.server.texts())) == [(1.0, "201"), (1.1, "202"), (1.2, "203")]
+    assert box.waiting() == [] and box.problems() == []
+
+
+def test_calls_that_wait_for_an_answer_go_out_when_a_wrong_configuration_is_mended(
+    box: World, sources: Sources
+) -> None:
+    box.at(0, lambda: box.call("201"))
+    box.at(0.5, lambda: box.write_configuration("[pop]\n"))
+    box.at(20, lambda: configure(box, "crm"))
+    for second in (0.5, 20):
+        box.at(second, lambda: box.ring(FLUSH))
+    box.run(60)
+    assert list(zip(box.server.times(), box.server.texts())) == [(20.0, "201")]
+
+
 def test_a_sender_leaves_while_a_source_is_still_asked(box: World, sources: Sources) -> None:
     box.configure(message="{number}", more="\n[crm]\ntype = played", linger=3)
     box.at(0, lambda: box.call("201"))
@@ -727,6 +762,38 @@ def test_the_sender_of_the_spool_in_memory_reads_the_index_and_makes_none(
     world.at(30, lambda: world.ring(INDEX))
     world.run(60)
     assert world.server.texts() == ["201 Carol"]
+
+
+def indexed(world: World, *, who: str) -> Path:
+    """A file with one caller, 201, who stands in the index. Returns the path of the file."""
+    file = world.folder / "list.csv"
+    file.write_text(f"phone,who\n201,{who}\n")
+    text = f"[list]\ntype = csv\nfile = {file}\nnumber = phone\nname = who\n"
+    index = phonebook.open_index(world.folder, phonebook.sources(world.folder, text))
+    assert phonebook.build(index) == []
+    world.configure(message="{number} {name}", more=text)
+    return file
+
+
+def test_no_pop_waits_for_a_look_at_the_files(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, gate = threading.Event(), threading.Event()
+
+    def never_answers(source: csv.Source) -> list[str]:  # as a server of files that is down
+        begun.set()
+        assert gate.wait(PATIENCE)
+        raise OSError(errno.EIO, "Input/output error")
+
+    indexed(world, who="Carol")
+    monkeypatch.setattr(csv.Source, "paths", never_answers)
+    threads = threading.active_count()
+    for second in (0, 60, 120):
+        world.at(second, lambda: world.call("201"))
+    world.at(61, lambda: begun.wait(PATIENCE))
+    world.run(200)
+    assert begun.is_set() and not gate.is_set()
+    assert world.server.times() == [0, 60, 120] and world.server.texts() == 3 * ["201 Carol"]
+    assert threading.active_count() == threads + 1  # it isn't looked at again
+    gate.set()
 
 
 def test_the_log_says_why_places_cant_be_known(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

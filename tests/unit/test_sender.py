@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -1612,11 +1613,25 @@ def test_a_source_whose_password_is_missing_holds_up_no_pop(world: World) -> Non
 def test_a_bug_about_the_index_does_not_end_the_sender(
     world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def fails(*_: object) -> list[str]:
-        raise error
+    ticks = itertools.count()
+
+    def fails(*_: object) -> None:
+        if next(ticks) % 2:  # not each time, as the files are not looked at each time
+            raise error
 
     monkeypatch.setattr("screenpop.phonebook.book.Book.tend_index", fails)
     world.call("1")
     world.run(MINUTE)
     assert world.server.texts() == ["1"]
     assert [line for line in world.log() if "phone book" in line] == [f"phone book: the index can't be made: {error!r}"]
+
+
+def test_a_problem_of_the_index_is_logged_once_until_it_is_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    full, missing = "no index can be made: the disk is full", "[list] it is missing"
+    builds = iter([[full], None, [full, missing], [missing], None, [], [full], [full]])
+    monkeypatch.setattr("screenpop.phonebook.book.Book.tend_index", lambda *_: next(builds, None))
+    world.call("1")
+    world.run(MINUTE)
+    assert list(builds) == []
+    told = [line for line in world.log() if line.startswith("phone book: ")]
+    assert told == [f"phone book: {problem}" for problem in (full, missing, full)]

@@ -8,6 +8,7 @@ import json
 import select
 import sys
 
+from ..text import clean
 from . import _spool
 from ._terminal import show
 
@@ -22,12 +23,20 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("number", metavar="NUMBER", help="the caller's number")
+    parser.add_argument("number", metavar="NUMBER", type=_number, help="the caller's number")
     parser.add_argument("name", metavar="NAME", nargs="?", default="", help="the name in the caller ID")
     parser.add_argument(
         "extension", metavar="EXTENSION", nargs="?", default="201", help="the extension that is called (default: 201)"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _number(text: str) -> str:
+    from argparse import ArgumentTypeError
+
+    if number := clean(text):
+        return number
+    raise ArgumentTypeError("a number is needed; anonymous stands for one that is withheld")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,14 +45,13 @@ def run(arguments: argparse.Namespace) -> int:
     from ..phonebook import numbers
     from ..phonebook.book import Book
     from ..pop import message
-    from ..text import clean
     from . import _settings
 
     spool = _spool.path()
     given = _settings.load()
     if given is None:
         return 1
-    number, name, extension = clean(arguments.number), clean(arguments.name), clean(arguments.extension)
+    number, name, extension = arguments.number, clean(arguments.name), clean(arguments.extension)
     withheld = stands_for_no_number(number)
     call = Call(
         number="" if withheld else number, name="" if withheld else name, withheld=withheld, extension=extension

@@ -58,13 +58,13 @@ class Book:
 
         indexed = files.sources(options)
         if indexed:
-            self.index = Index(spool, indexed, self.country)
+            self.index = Index(spool, indexed, self.country, self._wake)
         for name, section in options.items():
             if not any(source.name == name for source in indexed):
                 self.workers[name] = Worker(name, module(section.type).Source(name, section), section.cache)
 
     def fileno(self) -> int:
-        """Readable when an answer has come; only where there are sources."""
+        """Readable when an answer has come, or files have been looked at; only where there are sources."""
         return self._reads
 
     def ask(self, call: Call) -> Lookup:
@@ -128,7 +128,7 @@ class Book:
                 os.write(self._wakes, b"\n")
 
     def read(self) -> list[str]:
-        """Take note that answers have come. Returns a text for each source with another problem than before.
+        """Take note of what has come. Returns a text for each source with another problem than before.
 
         A problem that was over and comes again is told again only after 5 minutes.
         """
@@ -147,16 +147,16 @@ class Book:
         found = {name: worker.problem for name, worker in self.workers.items()}
         return {name: problem for name, problem in {**found, "numbers": self.number_problem}.items() if problem}
 
-    def tend_index(self, rebuild: bool = False) -> list[str]:
+    def tend_index(self, rebuild: bool = False) -> list[str] | None:
         """Only the sender does this: make the index anew when a file has changed, or when `rebuild` is wanted. Returns
-        what went wrong in a build that has ended. Raises OSError.
+        what went wrong in a build that has ended, or None when none has. Raises OSError.
         """
         if not self.index:
             return []
-        problems = self.index.poll() or []
+        problems = self.index.poll()
         if rebuild or self.index.needs_build():
             self.index.start_build()
-        return [f"phone book: {problem}" for problem in problems]
+        return problems
 
     def close(self) -> None:
         for worker in self.workers.values():

@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import resource
+import signal
 import sqlite3
 import sys
 import time
@@ -48,9 +49,10 @@ def main() -> None:
     os.nice(NICE)
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
-    folder, sources, country = pickle.load(sys.stdin.buffer)  # noqa: S301  it comes from the process that started this
+    job = pickle.load(sys.stdin.buffer)  # noqa: S301  it comes from the process that started this
+    folder, sources, country, hangs = job
     os.environ["SQLITE_TMPDIR"] = f"{folder}/tmp"
-    progress = Progress(folder)
+    progress = Progress(folder, hangs)
     problems: list[str] = []
     with contextlib.ExitStack() as stack:
         try:
@@ -79,11 +81,19 @@ def build(folder: str, sources: Sequence[FileSource], country: str, progress: Pr
 
 
 class Progress:
-    """Writes the file that index.read_progress reads."""
+    """Writes the file that index.read_progress reads. After `hangs` seconds without progress SIGALRM ends the process;
+    0: never.
+    """
 
-    def __init__(self, folder: str) -> None:
-        self.folder, self._due = folder, 0.0
+    def __init__(self, folder: str, hangs: int = 0) -> None:
+        self.folder, self.hangs, self._due = folder, hangs, 0.0
         self.told: dict[str, object] = {"began": uptime(), "ended": 0.0, "problems": []}
+        signal.alarm(hangs)
+
+    def begin(self, source: str) -> None:
+        """Written at once: it is the source that may hang."""
+        self.told.update(source=source, entries=0, bytes=0, size=0)
+        self._write()
 
     def tell(self, **told: object) -> None:
         """Written from time to time, also when nothing has changed: it shows that the process is running."""
@@ -102,6 +112,7 @@ class Progress:
             with open(f"{self.folder}/tmp/index.json", "w", encoding="ascii") as file:
                 json.dump(self.told, file)
             os.rename(f"{self.folder}/tmp/index.json", f"{self.folder}/index.json")
+        signal.alarm(self.hangs)
 
 
 class Build:
@@ -119,6 +130,7 @@ class Build:
         self.database.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is complete
         self.database.execute("PRAGMA synchronous = OFF")
         self.database.set_progress_handler(progress.tell, STEPS)
+        self.database.execute(f"PRAGMA user_version = {index.LAYOUT}")
         self.database.executescript(_TABLES)
         self.before: dict[str, Contents] = {}
         if os.path.exists(present):
@@ -143,6 +155,7 @@ class Build:
 
     def _take(self, number: int, source: FileSource) -> Contents:
         """Write a source's entries: those of the present index if nothing has changed or the files can't be used."""
+        self.progress.begin(source.name)
         before = self.before.get(source.name)
         state = files.state(source, self.country)
         if before and before.state == state and not before.problem:
@@ -167,7 +180,7 @@ class Build:
         reading, size = Reading(), files.size(source)
         entries = numbers = 0
         problem = ""
-        self.progress.tell(source=source.name, entries=0, bytes=0, size=size)
+        self.progress.tell(entries=0, bytes=0, size=size)
         try:
             found = source.entries(reading)
             while some := list(islice(found, AT_ONCE)):

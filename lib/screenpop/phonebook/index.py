@@ -6,34 +6,42 @@ which replaces the present one in one rename. An index itself is never changed. 
     source(told)                   the Contents of a source, as a JSON object
     entry(source, entry, texts)    `texts`: a JSON list, in the order of the source's `names`
     number(source, key, entry)     `key`: the number, reversed: those with the same last digits stand together
+
+Its `PRAGMA user_version` is LAYOUT; an index with another one is made anew, as a damaged one is.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pickle
 import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from ..call import uptime
 from . import files
 from .fields import evaluate
 from .files import FileSource
+from .look import Look
 from .source import Number
 
+LAYOUT = 1  # one more with each change of the tables, or of what stands in them
 LOOK = 5.0  # seconds after which the files are looked at again
-RETRY = 60.0  # seconds after a build that has brought no new index
+RETRY, LONGEST_RETRY = 60.0, 600.0  # seconds after a build that has brought no index; each time twice as long
+HANGS = 900  # seconds after which a build that makes no progress ends itself
 CACHE = 2048  # kB of the index that SQLite keeps in memory
 LEAST_DIGITS = 7  # of what is no telephone number, but may be a local one; fewer are an extension
 SAME_DIGITS = 1000  # entries that are looked at where several have the same last digits
 DAMAGED = (sqlite3.Error, ValueError, TypeError)  # what a damaged index raises
 _ENTRY = """SELECT texts FROM entry WHERE source = ? AND entry = (SELECT min(entry) FROM (
     SELECT entry FROM number WHERE source = ? AND key >= ? AND key <= ? LIMIT ?))"""
+_SIGNALS = [signal.SIGALRM, signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM, signal.SIGINT]
 _PUNCTUATION = str.maketrans("", "", " -./()\xa0\u2010\u2011\u2012\u2013")
 
 
@@ -54,7 +62,12 @@ class Contents(NamedTuple):
 
 
 def read_contents(connection: sqlite3.Connection, schema: str = "main") -> dict[str, Contents]:
-    """By the name of the source. Raises sqlite3.Error, and ValueError or TypeError where the index is damaged."""
+    """By the name of the source. Raises sqlite3.Error, and ValueError or TypeError where the index is damaged, or was
+    made by another version of this program.
+    """
+    ((layout,),) = connection.execute(f"PRAGMA {schema}.user_version")
+    if layout != LAYOUT:
+        raise ValueError(f"the index has the layout {layout}, not {LAYOUT}")
     rows = connection.execute(f"SELECT told FROM {schema}.source")  # noqa: S608
     found = [Contents(**json.loads(told)) for (told,) in rows]
     return {contents.name: contents for contents in found}
@@ -109,15 +122,20 @@ def read_progress(folder: str) -> dict[str, Any]:
 
 
 class Index:
-    """For one thread. `folder`: the spool. `country`: of numbers without a country code."""
+    """For one thread. `folder`: the spool. `country`: of numbers without a country code. `wake` is called, from another
+    thread, when `needs_build` is to be asked again.
+    """
 
-    def __init__(self, folder: str, sources: Sequence[FileSource], country: str) -> None:
-        self.folder, self.sources, self.country = folder, sources, country
+    def __init__(
+        self, folder: str, sources: Sequence[FileSource], country: str, wake: Callable[[], None] = lambda: None
+    ) -> None:
+        self.folder, self.sources, self.country, self._wake = folder, sources, country, wake
         self.path = f"{folder}/index.sqlite"
         self.contents: dict[str, Contents] = {}  # by the name of the source
         self.file: tuple[int, int] | None = None  # which one is open
         self._connection: sqlite3.Connection | None = None
-        self._look_at, self._not_before = 0.0, 0.0
+        self._look_at = self._not_before = self._pause = 0.0
+        self._look: Look | None = None  # that is going on, or has ended and is to be read
         self._seen: dict[str, str] = {}
         self._build: int | None = None  # the pipe from the process
 
@@ -187,15 +205,24 @@ class Index:
         return states == {name: contents.state for name, contents in self.contents.items()}
 
     def needs_build(self) -> bool:
-        """To be asked at any time. Files that are changing are waited for, as long as there is an index."""
-        began = time.monotonic()
-        if self._build is not None or began < max(self._look_at, self._not_before):
+        """To be asked at any time. Where there is no index, one is needed at once. Else the files are looked at, and
+        waited for while they are changing.
+        """
+        now = time.monotonic()
+        if self._look and self._look.has_ended:
+            look, self._look = self._look, None
+            self._look_at = now + max(LOOK, 100 * look.seconds)  # with a folder of many thousand files
+            before, self._seen = self._seen, look.found()
+            may_begin = self._build is None and now >= self._not_before
+            return may_begin and before == self._seen and not self._has(self._seen)
+        if self._look or self._build is not None or now < max(self._look_at, self._not_before):
             return False
-        before, self._seen = self._seen, self._states()
-        is_current = self._has(self._seen)
-        took = time.monotonic() - began  # with a folder of many thousand files
-        self._look_at = time.monotonic() + max(LOOK, 100 * took)
-        return not is_current and (not self.contents or before == self._seen)
+        self.open()
+        if self.contents:
+            self._look = Look(self._states, self._wake)
+            return False
+        self._look_at = now + LOOK
+        return True
 
     def _states(self) -> dict[str, str]:
         return {source.name: files.state(source, self.country) for source in self.sources}
@@ -208,7 +235,7 @@ class Index:
         job = os.memfd_create("job", os.MFD_CLOEXEC)
         reads, writes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            os.write(job, pickle.dumps((self.folder, self.sources, self.country)))
+            os.write(job, pickle.dumps((self.folder, self.sources, self.country, HANGS)))
             os.lseek(job, 0, os.SEEK_SET)
             # -I -S: as spool/trigger.py starts the sender
             run = f"import sys; sys.path[:] = {sys.path}; from screenpop.phonebook import build; build.main()"
@@ -223,10 +250,11 @@ class Index:
                 ],
                 setsid=True,
                 setsigmask=[],
-                setsigdef=[signal.SIGCHLD, signal.SIGHUP, signal.SIGPIPE, signal.SIGTERM, signal.SIGINT],
+                setsigdef=_SIGNALS,
             )
         except BaseException:
             os.close(reads)
+            self._put_off()
             raise
         finally:
             os.close(job)
@@ -251,10 +279,22 @@ class Index:
         with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored
             os.waitpid(self._process, 0)
         self.open()
-        if self.file == self._replaces:
-            self._not_before = time.monotonic() + RETRY
+        if self.file == self._replaces or not self.contents:
+            self._put_off()
+        else:
+            self._pause = 0.0
         try:
             problems: list[str] = json.loads(self._report)
         except ValueError:
-            problems = ["the process that makes the index was killed"]
+            problems = [self._why_killed()]
         return problems
+
+    def _put_off(self) -> None:
+        self._pause = min(2 * self._pause or RETRY, LONGEST_RETRY)
+        self._not_before = time.monotonic() + self._pause
+
+    def _why_killed(self) -> str:
+        told = read_progress(self.folder)
+        if uptime() - told.get("now", math.inf) < HANGS:
+            return "the process that makes the index was killed"
+        return f"the process that makes the index has ended: [{told.get('source')}] came no further for {HANGS} s"

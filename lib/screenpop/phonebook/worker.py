@@ -87,7 +87,7 @@ class Worker:
                 lookup.answers[self.name] = answer
             except SourceError as error:
                 self._failed(lookup, str(error))
-            except Exception as error:  # a bug in the source or its library
+            except BaseException as error:  # a bug in the source or its library, or its SystemExit: the thread goes on
                 self._failed(lookup, f"{type(error).__name__}: {error}")
         lookup.seconds[self.name] = time.monotonic() - began
         with self._lock:

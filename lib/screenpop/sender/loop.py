@@ -63,7 +63,7 @@ class Sender:
         self.call_rang = True  # since new/ was last listed
         self.queue_is_read = False  # what the sender before has left in it
         self.index_wanted = False  # by `screen-pop index`
-        self.index_problem = ""  # as it was logged last
+        self.index_problems: list[str] = []  # of the last build; each is logged once
         self.leaving = False
 
     def run(self) -> None:
@@ -194,14 +194,15 @@ class Sender:
             return
         wanted, self.index_wanted = self.index_wanted, False
         try:
-            for problem in self.book.tend_index(wanted):
-                self.log.write(problem)
-            self.index_problem = ""
+            problems = self.book.tend_index(wanted)
         except Exception as error:  # OSError; else a bug, or a path that nobody can open
-            problem = f"phone book: the index can't be made: {getattr(error, 'strerror', None) or repr(error)}"
-            if problem != self.index_problem:
-                self.log.write(problem)
-            self.index_problem = problem
+            problems = [f"the index can't be made: {getattr(error, 'strerror', None) or repr(error)}"]
+        if problems is None:
+            return
+        for problem in problems:
+            if problem not in self.index_problems:
+                self.log.write(f"phone book: {problem}")
+        self.index_problems = problems
 
     def _current_settings(self) -> settings.Settings | None:
         """Read the configuration, at first and when it has changed; then the session begins anew."""

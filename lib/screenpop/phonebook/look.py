@@ -1,0 +1,39 @@
+"""A look at the files of the index, in a thread: to walk through a folder of 20,000 vCards takes 0.2 s and more, and on
+a server of files that doesn't answer it doesn't end. No pop waits for that: system calls let the other threads run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class Look:
+    """`find` returns the states of the files, by the name of the source; `wake` is called when it has. Both are called
+    from the thread. Raises RuntimeError when the system has no more threads.
+    """
+
+    def __init__(self, find: Callable[[], dict[str, str]], wake: Callable[[], None]) -> None:
+        self.has_ended = False
+        self.seconds = 0.0  # that it took
+        self._find, self._wake = find, wake
+        self._found: dict[str, str] = {}
+        self._error: Exception | None = None
+        threading.Thread(target=self._run, name="phone book: files", daemon=True).start()
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        try:
+            self._found = self._find()
+        except Exception as error:  # a bug, or a path that nobody can open
+            self._error = error
+        self.seconds = time.monotonic() - began
+        self.has_ended = True
+        self._wake()
+
+    def found(self) -> dict[str, str]:
+        """When it has ended. Raises what `find` has raised."""
+        if self._error:
+            raise self._error
+        return self._found
