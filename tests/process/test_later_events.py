@@ -100,7 +100,8 @@ def test_who_answers_follows_the_calls_of_the_channel_that_dials(outbox: Outbox)
         ),
         ({"DIALSTATUS": "ANSWER", "DIALEDPEERNAME": "Local/201@phones-00000001;1"}, "answered", "201", -1.0),
         ({"DIALSTATUS": "ANSWER", "ANSWEREDTIME": "nan", "DIALEDPEERNAME": ""}, "answered", "", -1.0),
-        ({"DIALSTATUS": "NOANSWER", "CDR(disposition)": "ANSWERED", "CDR(billsec)": "9"}, "missed", "", -1.0),
+        ({"DIALSTATUS": "ANSWER", "ANSWEREDTIME": "2", "CDR(disposition)": "NO ANSWER"}, "answered", "", 2.0),
+        ({"DIALSTATUS": "NOANSWER", "CDR(disposition)": "NO ANSWER", "CDR(billsec)": "9"}, "missed", "", -1.0),
         ({"DIALSTATUS": "CANCEL"}, "missed", "", -1.0),
         ({"DIALSTATUS": "CHANUNAVAIL"}, "missed", "", -1.0),
         ({"DIALSTATUS": "BUSY"}, "busy", "", -1.0),
@@ -111,7 +112,16 @@ def test_who_answers_follows_the_calls_of_the_channel_that_dials(outbox: Outbox)
             *("answered", "kitchen-phone", 5.0),
         ),
         ({"CDR(disposition)": "ANSWERED", "CDR(billsec)": "5", "MEMBERNAME": "Bob Ex"}, "answered", "Bob Ex", 5.0),
-        ({"CDR(disposition)": "ANSWERED", "CDR(billsec)": "50", "QUEUESTATUS": "TIMEOUT"}, "missed", "", -1.0),
+        (
+            {
+                **{"DIALSTATUS": "NOANSWER", "ANSWEREDTIME": "3", "CDR(disposition)": "ANSWERED"},
+                **{"CDR(billsec)": "9", "CDR(dstchannel)": "PJSIP/desk-00000020"},
+            },
+            *("answered", "desk", 3.0),  # by a queue, after a Dial() that nobody answered
+        ),
+        ({"CDR(disposition)": "ANSWERED", "MEMBERNAME": "PJSIP/kitchen-phone"}, "answered", "kitchen-phone", -1.0),
+        ({"CDR(disposition)": "ANSWERED", "MEMBERNAME": "Local/201@agents/n"}, "answered", "201", -1.0),
+        ({"CDR(disposition)": "NO ANSWER", "CDR(billsec)": "50", "QUEUESTATUS": "TIMEOUT"}, "missed", "", -1.0),
         ({"CDR(disposition)": "BUSY"}, "busy", "", -1.0),
         ({"CDR(disposition)": "NO ANSWER", "CDR(billsec)": "0"}, "missed", "", -1.0),
         ({}, "missed", "", -1.0),
@@ -145,6 +155,16 @@ def test_a_caller_who_hangs_up_while_the_script_runs_is_followed_as_well(outbox:
     call, result = run(outbox, channel, hangup_at="SET VARIABLE")
     assert handlers(result) == 1
     assert run(outbox, channel, "", "", "ended")[0].follows == call.id
+
+
+def test_the_end_of_a_call_from_a_hostile_number_is_no_new_call(outbox: Outbox) -> None:
+    """With such a number the arguments of AGI() don't count; but the handler's have nothing of the caller in them."""
+    channel = Channel(callerid="1,eve@evil.test", dialplan=CONTEXT)
+    popped, _ = run(outbox, channel, "1", "eve@evil.test")
+    channel.state.context, channel.state.extension = "screen_pop", "ended"
+    ended, _ = run(outbox, channel, "", "eve@evil.test", "ended")
+    assert (popped.event, popped.to) == ("ringing", "")
+    assert (ended.event, ended.to, ended.follows) == ("missed", "", popped.id)
 
 
 def test_a_hostile_peer_is_text(outbox: Outbox) -> None:
