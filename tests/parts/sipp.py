@@ -108,6 +108,7 @@ CALLERS = {
     "speaks": ANSWERED + '<nop><action><exec rtp_stream="voice.ulaw,-1,0"/></action></nop>' + "PAUSE" + BYE,
     "is hung up on": ANSWERED + IS_HUNG_UP_ON,
     "cancels": INVITE + receive(100, 180) + "PAUSE" + CANCEL + receive(487) + of_caller("ACK", 1, "invite"),
+    "cancels while the script runs": INVITE + receive(100) + "PAUSE" + CANCEL + receive(180, 487) + of_caller("ACK", 1, "invite"),
     "is refused": INVITE + IS_REFUSED + of_caller("ACK", 1, "invite"),
 }
 PHONES = {

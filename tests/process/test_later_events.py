@@ -21,6 +21,14 @@ SCRIPT = str(Path(__file__).parents[2] / "screen_pop.py")
 CONTEXT = {"screen_pop,ended": ["1"]}  # in the dialplan, as extensions.conf.sample has it
 PUSH = 'SET VARIABLE "CHANNEL(hangup_handler_push)" "screen_pop,ended,1"'
 
+# of a caller whom something has answered: a phone, an announcement, the voicemail
+RECORD = {
+    "CDR(disposition)": "ANSWERED",
+    "CDR(billsec)": "9",
+    "CDR(dstchannel)": "PJSIP/desk-phone-0000002a",
+}
+UNANSWERED_QUEUE = {"ANSWEREDTIME": "0", "DIALEDTIME": "2", "ABANDONED": "TRUE"}
+
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
@@ -93,35 +101,35 @@ def test_who_answers_follows_the_calls_of_the_channel_that_dials(outbox: Outbox)
 
 @pytest.mark.parametrize(
     ("variables", "event", "peer", "talked"),
-    [
+    [  # as Asterisk 22 has them (tests/asterisk/test_later_events.py)
         (
             {"DIALSTATUS": "ANSWER", "ANSWEREDTIME": "192", "DIALEDPEERNAME": "PJSIP/bob-00000002"},
             *("answered", "bob", 192.0),
         ),
         ({"DIALSTATUS": "ANSWER", "DIALEDPEERNAME": "Local/201@phones-00000001;1"}, "answered", "201", -1.0),
         ({"DIALSTATUS": "ANSWER", "ANSWEREDTIME": "nan", "DIALEDPEERNAME": ""}, "answered", "", -1.0),
-        ({"DIALSTATUS": "ANSWER", "ANSWEREDTIME": "2", "CDR(disposition)": "NO ANSWER"}, "answered", "", 2.0),
-        ({"DIALSTATUS": "NOANSWER", "CDR(disposition)": "NO ANSWER", "CDR(billsec)": "9"}, "missed", "", -1.0),
+        ({**RECORD, **UNANSWERED_QUEUE, "DIALSTATUS": "ANSWER", "ANSWEREDTIME": "2"}, "answered", "", 2.0),
+        ({"DIALSTATUS": "NOANSWER", **RECORD}, "missed", "", -1.0),
         ({"DIALSTATUS": "CANCEL"}, "missed", "", -1.0),
         ({"DIALSTATUS": "CHANUNAVAIL"}, "missed", "", -1.0),
         ({"DIALSTATUS": "BUSY"}, "busy", "", -1.0),
-        ({"DIALSTATUS": "BUSY", "VMSTATUS": "SUCCESS"}, "voicemail", "", -1.0),
-        ({"DIALSTATUS": "NOANSWER", "VMSTATUS": "FAILED"}, "missed", "", -1.0),
-        (
-            {"CDR(disposition)": "ANSWERED", "CDR(billsec)": "5", "CDR(dstchannel)": "SIP/kitchen-phone-0000002a"},
-            *("answered", "kitchen-phone", 5.0),
-        ),
-        ({"CDR(disposition)": "ANSWERED", "CDR(billsec)": "5", "MEMBERNAME": "Bob Ex"}, "answered", "Bob Ex", 5.0),
-        (
-            {
-                **{"DIALSTATUS": "NOANSWER", "ANSWEREDTIME": "3", "CDR(disposition)": "ANSWERED"},
-                **{"CDR(billsec)": "9", "CDR(dstchannel)": "PJSIP/desk-00000020"},
-            },
-            *("answered", "desk", 3.0),  # by a queue, after a Dial() that nobody answered
-        ),
-        ({"CDR(disposition)": "ANSWERED", "MEMBERNAME": "PJSIP/kitchen-phone"}, "answered", "kitchen-phone", -1.0),
-        ({"CDR(disposition)": "ANSWERED", "MEMBERNAME": "Local/201@agents/n"}, "answered", "201", -1.0),
-        ({"CDR(disposition)": "NO ANSWER", "CDR(billsec)": "50", "QUEUESTATUS": "TIMEOUT"}, "missed", "", -1.0),
+        ({"DIALSTATUS": "BUSY", "VMSTATUS": "SUCCESS", **RECORD}, "voicemail", "", -1.0),
+        ({"DIALSTATUS": "NOANSWER", "VMSTATUS": "FAILED", **RECORD}, "missed", "", -1.0),
+        ({"VMSTATUS": "SUCCESS", **RECORD}, "voicemail", "", -1.0),
+        ({"VMSTATUS": "FAILED", **RECORD}, "missed", "", -1.0),
+        ({**RECORD, "ANSWEREDTIME": "5"}, "answered", "desk-phone", 5.0),
+        ({**RECORD, "ANSWEREDTIME": "0"}, "answered", "desk-phone", 0.0),
+        ({**RECORD, "ANSWEREDTIME": "5", "DIALSTATUS": "NOANSWER"}, "answered", "desk-phone", 5.0),
+        ({**RECORD, "ANSWEREDTIME": "5", "QUEUESTATUS": "TIMEOUT"}, "answered", "desk-phone", 5.0),
+        ({**RECORD, "ANSWEREDTIME": "5", "MEMBERNAME": "Bob Ex"}, "answered", "Bob Ex", 5.0),
+        ({**RECORD, "ANSWEREDTIME": "5", "MEMBERNAME": "PJSIP/kitchen-phone"}, "answered", "kitchen-phone", 5.0),
+        ({**RECORD, "ANSWEREDTIME": "5", "MEMBERNAME": "Local/201@agents/n"}, "answered", "201", 5.0),
+        ({**RECORD, **UNANSWERED_QUEUE, "QUEUESTATUS": "TIMEOUT"}, "missed", "", -1.0),
+        ({**RECORD, **UNANSWERED_QUEUE}, "missed", "", -1.0),
+        ({**RECORD, **UNANSWERED_QUEUE, "VMSTATUS": "SUCCESS"}, "voicemail", "", -1.0),
+        ({**RECORD, "QUEUESTATUS": "JOINEMPTY"}, "missed", "", -1.0),
+        (RECORD, "answered", "desk-phone", 9.0),
+        ({"CDR(disposition)": "ANSWERED", "CDR(billsec)": "9"}, "answered", "", 9.0),
         ({"CDR(disposition)": "BUSY"}, "busy", "", -1.0),
         ({"CDR(disposition)": "NO ANSWER", "CDR(billsec)": "0"}, "missed", "", -1.0),
         ({}, "missed", "", -1.0),

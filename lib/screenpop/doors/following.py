@@ -40,20 +40,30 @@ def describe(agi: AGI, call: Call) -> None:
 
 
 def _find_outcome(agi: AGI, call: Call) -> None:
-    """By Dial() and by the call's record, of which each may be wrong about an answer: Queue() sets no DIALSTATUS, but
-    leaves that of an earlier Dial(); and the record of a caller who was connected through a Local channel can be
-    NO ANSWER. It is ANSWERED only if two parties were connected: music, announcements and Answer() don't count.
-    """
-    dialled, disposition = agi.value("DIALSTATUS"), agi.value("CDR(disposition)")
-    if dialled == "ANSWER" or disposition == "ANSWERED":
+    dialled, seconds = agi.value("DIALSTATUS"), agi.value("ANSWEREDTIME")
+    disposition = "" if dialled else agi.value("CDR(disposition)")
+    if dialled == "ANSWER" or _is_answered_otherwise(agi, dialled, seconds, disposition):
+        seconds = seconds or agi.value("CDR(billsec)")
         call.event = "answered"
-        seconds = agi.value("ANSWEREDTIME") or agi.value("CDR(billsec)")
         call.talked = float(seconds) if seconds.isdecimal() else -1.0
         call.peer = _user(agi.value("DIALEDPEERNAME")) if dialled == "ANSWER" else _member(agi)
     elif agi.value("VMSTATUS") == "SUCCESS":
         call.event = "voicemail"
     else:
         call.event = "busy" if "BUSY" in (dialled, disposition) else "missed"
+
+
+def _is_answered_otherwise(agi: AGI, dialled: str, seconds: str, disposition: str) -> bool:
+    """By a queue, also after a Dial() that nobody answered; or by the dialplan itself, with Answer(), a conference, ….
+
+    Queue() sets no DIALSTATUS. It sets ANSWEREDTIME, to 0 with ABANDONED when nobody answered; a Dial() that nobody
+    answers empties ANSWEREDTIME. QUEUESTATUS stays when a second queue answers. The call's record is ANSWERED as soon
+    as anything has answered: also an announcement before a queue or a phone, or the voicemail.
+    """
+    if seconds:
+        return not agi.value("ABANDONED")
+    tried = dialled or agi.value("QUEUESTATUS") or agi.value("ABANDONED") or agi.value("VMSTATUS")
+    return disposition == "ANSWERED" and not tried
 
 
 def _member(agi: AGI) -> str:
