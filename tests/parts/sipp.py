@@ -94,7 +94,8 @@ IS_REFUSED = OTHER_FAILURES + receive(100, 180, 183, 603) + '<label id="1"/>\n'
 IS_HUNG_UP_ON = receive("BYE") + reply("200 OK")
 NEW = ";tag=[pid]-[call_number]"
 RINGS = receive("INVITE") + reply("180 Ringing", tag=NEW)
-ANSWERS = RINGS + reply("200 OK", tag=NEW, sdp=True)
+OK = reply("200 OK", cseq="CSeq: [cseq] INVITE", tag=NEW, sdp=True)
+ANSWERS = RINGS + OK
 NOTE = """<recv request="ACK"><action>
 <ereg regexp=".*" search_in="hdr" header="From:" assign_to="1"/>
 <ereg regexp=".*" search_in="hdr" header="To:" assign_to="2"/>
@@ -113,6 +114,7 @@ CALLERS = {
 }
 PHONES = {
     "answers": ANSWERS + receive("ACK") + IS_HUNG_UP_ON,
+    "answers late": RINGS + pause(0.5) + OK + receive("ACK") + IS_HUNG_UP_ON,
     "hangs up": ANSWERS + NOTE + pause(1) + of_phone("BYE") + receive(200),
     "rings": RINGS
     + receive("CANCEL")
