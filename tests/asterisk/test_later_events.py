@@ -362,6 +362,7 @@ def test_callers_who_hang_up_while_the_script_runs(running: Running) -> None:
     for call in calls:
         call.end()
     shown = as_corrected(running.settle())
+    print("SHOWN", shown); Path("/mnt/j/sippx/logx").write_text(running.asterisk.log)
     told = [re.fullmatch(r"Missed call from (.*) to 213, \d\d:\d\d, rang 0 s", text)[1] for text in shown]  # type: ignore[index]
     assert told
     assert len(told) == len({*told} & {as_shown(number) for number in numbers})
