@@ -16,9 +16,10 @@ from parts.asterisk import Asterisk
 from parts.box import PREFIX, Box, BoxUnavailable
 from parts.certificates import Certificate
 from parts.numbers import as_shown
-from parts.pbx import CHECKOUT, in_real_asterisk
+from parts.pbx import CHECKOUT, DOMAIN, in_real_asterisk
 from parts.prosody import Prosody
 from parts.recipient import Received, Recipient
+from parts.room import Room
 from parts.sipp import Caller, Sipp
 from parts.waiting import eventually
 
@@ -56,6 +57,7 @@ LINES = {
     "304": [POP, "Dial(PJSIP/hall,1)", "Queue(sales,r,,,30)"],
     "306": [POP, "Queue(tired,r,,,1)", "Queue(sales,r,,,30)"],
     "305": [POP, "Queue(named,r,,,30)"],
+    "400": [POP, "Dial(PJSIP/desk,30)"],
 }
 QUEUES = """
 [general]
@@ -75,6 +77,9 @@ maxsilence = 0
 [default]
 205 = 1234,Alice
 """
+ACCOUNTS = {"pbx": "pbx's secret", "alice": "alice's secret", "bob": "bob's secret"}
+ROOM_SERVICE = f"conference.{DOMAIN}"
+ROOM = f"sales@{ROOM_SERVICE}"
 CUSTOMERS = "/srv/customers.csv"
 PHONE_BOOK = f"""
 [customers]
@@ -84,6 +89,8 @@ number = phone
 name = full_name
 company = company
 url = https://crm.example.org/c/{{id}}
+[routes]
+_4XX = {ROOM}
 """
 ENTRIES = 'id,full_name,company,phone\n42,Ann Miller,"Miller, Sons & Co.",(555) 123-4567\n'
 REPLACE = "{urn:xmpp:message-correct:0}replace"
@@ -173,12 +180,15 @@ def running(started: Running) -> Running:
 
 
 @pytest.fixture(scope="module")
-def started(server_folder: Path, certificate: Certificate, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def started(
+    server_folder: Path, certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
     try:
         box = Box()
     except BoxUnavailable as why:
         pytest.skip(f"no real Asterisk: {why}")
-    server = Prosody(server_folder / "restarted", certificate, offline=True)
+    rooms = f'Component "{ROOM_SERVICE}" "muc"\n'
+    server = Prosody(server_folder / "restarted", certificate, accounts=ACCOUNTS, offline=True, extra=rooms)
     # Asterisk looks its machine's name up for each call; a name server's timeout would hold the calls up
     box.path("/etc/hosts").write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")
     with box, server, Sipp(tmp_path_factory.mktemp("sipp"), PHONES) as sipp:
@@ -226,6 +236,22 @@ def test_what_becomes_of_a_call(running: Running, does: str, extension: str, out
     body = running.outcome(does, extension, "+15550001111", seconds=2 if extension == "205" else 1)
     what, mark, rest = re.fullmatch(r"(\w+(?: \w+)?)([:,])(.*)", outcome).groups()  # type: ignore[union-attr]
     assert re.fullmatch(rf"{what} from \+1 555-000-1111 to {extension}{mark}{rest}", body), body
+
+
+def test_a_call_pops_in_a_room_and_is_corrected_there(running: Running) -> None:
+    with Recipient.at(running.server, "bob") as bob:
+        Room(bob, ROOM)
+        call = running.call("talks", "400", "+15551234567", seconds=2)
+        first = bob.wait_for_message()
+        while not first.body:  # the room's subject
+            first = bob.wait_for_message()
+        call.end()
+        last = bob.wait_for_message()
+    known = "\nMiller, Sons & Co.\nhttps://crm.example.org/c/42"
+    assert first.body == f"Call from Ann Miller, +1 555-123-4567 to 400{known}"
+    assert last.body == f"Call from Ann Miller, +1 555-123-4567 to 400: answered by desk, 2 s{known}"
+    assert (replaced(last), last.type, last.from_jid) == (first.id, "groupchat", f"{ROOM}/pbx")
+    running.settled()
 
 
 def test_two_calls_at_once_are_each_corrected(running: Running) -> None:
@@ -358,12 +384,16 @@ def as_corrected(messages: list[Received]) -> list[str]:
 def test_callers_who_hang_up_while_the_script_runs(running: Running) -> None:
     """Nobody is told that such a call still rings. SIGHUP ends a script that has hardly begun: then nobody is told."""
     numbers = [f"+1555111{number:04}" for number in range(20)]
-    calls = [running.call("cancels while the script runs", "213", one, seconds=0.002 * count) for count, one in enumerate(numbers)]
+    calls = [
+        running.call("cancels while the script runs", "213", one, seconds=0.002 * count)
+        for count, one in enumerate(numbers)
+    ]
     for call in calls:
         call.end()
     shown = as_corrected(running.settle())
-    print("SHOWN", shown); Path("/mnt/j/sippx/logx").write_text(running.asterisk.log)
-    told = [re.fullmatch(r"Missed call from (.*) to 213, \d\d:\d\d, rang 0 s", text)[1] for text in shown]  # type: ignore[index]
+    found = [re.fullmatch(r"Missed call from (.*) to 213, \d\d:\d\d, rang 0 s", text) for text in shown]
+    told = [one[1] for one in found if one]
+    assert len(told) == len(shown)
     assert told
     assert len(told) == len({*told} & {as_shown(number) for number in numbers})
 
@@ -371,4 +401,4 @@ def test_callers_who_hang_up_while_the_script_runs(running: Running) -> None:
 def test_the_end_of_a_call_from_a_hostile_number(running: Running) -> None:
     """With such a number the arguments of AGI() are ignored; but not the event of the handler."""
     body = running.outcome("talks", "201", "1%22%2Ceve")
-    assert body == "Call from \"1',eve\" to 201: answered by desk, 1 s"
+    assert body == 'Call from "1\',eve" to 201: answered by desk, 1 s'

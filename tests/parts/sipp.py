@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -15,8 +14,9 @@ ASTERISK, TRUNK = "127.0.0.1", "127.0.0.2"  # the phones have the next ones
 TRANSFERRED_TO = "202"
 PATIENCE = 30  # seconds for a call
 MODULES = """
-res_timing_timerfd res_pjproject res_sorcery_config res_sorcery_memory res_sorcery_astdb res_pjsip res_pjsip_pubsub res_pjsip_session
-res_pjsip_sdp_rtp res_pjsip_caller_id res_pjsip_endpoint_identifier_ip res_pjsip_authenticator_digest res_pjsip_refer res_rtp_asterisk chan_pjsip
+res_timing_timerfd res_pjproject res_sorcery_config res_sorcery_memory res_sorcery_astdb res_pjsip res_pjsip_pubsub
+res_pjsip_session res_pjsip_sdp_rtp res_pjsip_caller_id res_pjsip_endpoint_identifier_ip res_pjsip_authenticator_digest
+res_pjsip_refer res_rtp_asterisk chan_pjsip
 bridge_simple bridge_holding bridge_builtin_features func_cdr func_dialplan app_queue app_voicemail format_gsm codec_gsm
 """
 SDP = """
@@ -109,7 +109,12 @@ CALLERS = {
     "speaks": ANSWERED + '<nop><action><exec rtp_stream="voice.ulaw,-1,0"/></action></nop>' + "PAUSE" + BYE,
     "is hung up on": ANSWERED + IS_HUNG_UP_ON,
     "cancels": INVITE + receive(100, 180) + "PAUSE" + CANCEL + receive(487) + of_caller("ACK", 1, "invite"),
-    "cancels while the script runs": INVITE + receive(100) + "PAUSE" + CANCEL + receive(180, 487) + of_caller("ACK", 1, "invite"),
+    "cancels while the script runs": INVITE
+    + receive(100)
+    + "PAUSE"
+    + CANCEL
+    + receive(180, 487)
+    + of_caller("ACK", 1, "invite"),
     "is refused": INVITE + IS_REFUSED + of_caller("ACK", 1, "invite"),
 }
 PHONES = {
@@ -166,8 +171,21 @@ class Sipp:
         file, errors = self.folder / f"{number}.xml", self.folder / f"{number}.log"
         file.write_text(f'<?xml version="1.0" encoding="utf-8"?>\n<scenario name="{number}">\n{scenario}</scenario>\n')
         media = str(free_udp_port(address))
-        command = ["setpriv", "--pdeathsig", "KILL", "sipp", "-sf", file, "-i", address, "-p", str(port), "-mp", media]
-        command += ["-nostdin", "-aa", "-trace_err", "-error_file", errors, *options]
+        command = [
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "sipp",
+            "-sf",
+            str(file),
+            "-i",
+            address,
+            "-p",
+            str(port),
+            "-mp",
+            media,
+        ]
+        command += ["-nostdin", "-aa", "-trace_err", "-error_file", str(errors), *options]
         command += [f"{ASTERISK}:{self.port}"]
         process = subprocess.Popen(
             command,
