@@ -10,6 +10,7 @@ import pytest
 from parts.world import ALICE, BOB, CAROL, Stanza, World, world
 from screenpop.call import Call
 from screenpop.pop.message import text
+from screenpop.spool import trigger
 from screenpop.xmpp.errors import SessionError
 
 __all__ = ["world"]
@@ -247,3 +248,34 @@ def test_whoever_waits_for_an_event_is_told(world: World) -> None:
     _, replies = world.call_that_is_waited_for(event="answered", follows=call.id)
     world.run(1)
     assert [reply["status"] for reply in replies.read() if "status" in reply] == ["DELIVERED"]
+
+
+def test_a_message_that_comes_back_after_its_correction_is_not_shown_after_it(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.at(10, lambda: event(world, call, peer="bob"))
+    world.at(20, lambda: world.server.sends_error(world.server.taken[0].id, ALICE, "wait", "resource-constraint"))
+    world.run(HOUR)
+    assert told(world)[1:] == [("corrected: Call from 1 to 201: answered by bob", ALICE)]
+    assert f"{call.id} {ALICE} not sent again: the outcome of the call has been told" in world.log()
+    assert not world.waiting() and len(world.sent()) == 2
+
+
+def test_nor_one_that_has_failed_and_is_to_be_sent_again(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.at(10, lambda: event(world, call, peer="bob"))
+    world.at(20, lambda: world.server.sends_error(world.server.taken[0].id, ALICE, "cancel", "item-not-found"))
+    world.at(30, lambda: world.ring(trigger.RETRY))
+    world.run(HOUR)
+    assert told(world)[1:] == [("corrected: Call from 1 to 201: answered by bob", ALICE)]
+    assert not world.waiting() and not world.failed()
+
+
+def test_both_can_fail_and_be_sent_again(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.at(10, lambda: event(world, call, peer="bob"))
+    world.at(20, lambda: world.server.sends_error(world.server.taken[1].id, ALICE, "cancel", "item-not-found"))
+    world.at(21, lambda: world.server.sends_error(world.server.taken[0].id, ALICE, "cancel", "item-not-found"))
+    world.at(30, lambda: world.ring(trigger.RETRY))
+    world.run(HOUR)
+    assert told(world)[2:] == [("corrected: Call from 1 to 201: answered by bob", ALICE)]
+    assert not world.waiting() and not world.failed()

@@ -112,10 +112,10 @@ class Queue:
                 continue
         return None
 
-    def has_second(self, first: Message) -> bool:
+    def has_second(self, first: Message, folders: Iterable[str] = MESSAGES) -> bool:
         """Whether there is a message already that tells of the outcome."""
         second = Message(first.call, first.to, is_second=True).name
-        return second in self._unwritten or any(os.path.lexists(f"{self.path}/{one}/{second}") for one in MESSAGES)
+        return second in self._unwritten or any(os.path.lexists(f"{self.path}/{one}/{second}") for one in folders)
 
     def replace_failed(self, name: str, messages: Iterable[Message]) -> None:
         """Messages take the place of a file in failed/. Raises OSError."""
