@@ -114,7 +114,7 @@ class Queue:
 
     def has_second(self, first: Message, folders: Iterable[str] = MESSAGES) -> bool:
         """Whether there is a message already that tells of the outcome."""
-        second = Message(first.call, first.to, is_second=True).name
+        second = f"{first.name[: -len('.json')]}~2.json"
         return second in self._unwritten or any(os.path.lexists(f"{self.path}/{one}/{second}") for one in folders)
 
     def replace_failed(self, name: str, messages: Iterable[Message]) -> None:
