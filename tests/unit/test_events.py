@@ -279,3 +279,33 @@ def test_both_can_fail_and_be_sent_again(world: World) -> None:
     world.run(HOUR)
     assert told(world)[2:] == [("corrected: Call from 1 to 201: answered by bob", ALICE)]
     assert not world.waiting() and not world.failed()
+
+
+def test_on_a_full_disk_the_outcome_of_a_call_that_waits_in_memory_is_not_lost(world: World) -> None:
+    def ends() -> None:
+        world.disk_is_full = False  # there is room for a moment
+        event(world, call, peer="bob")
+        world.disk_is_full = True
+
+    configure(world, more="late_after = 600")
+    world.server.error = DOWN
+    call = world.call("1", extension="201")
+    world.disk_is_full = True
+    world.at(5, ends)
+    world.at(15, lambda: setattr(world, "disk_is_full", False))
+    world.run(30)
+    world.server.error = None
+    world.run(HOUR)
+    assert told(world) == [("Call from 1 to 201: answered by bob", ALICE)]
+
+
+def test_a_correction_that_bounces_while_the_disk_is_full_has_failed(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.run(1)
+    event(world, call, peer="bob")
+    world.server.bounces[ALICE] = ("cancel", "item-not-found")
+    world.disk_is_full = True
+    world.at(30, lambda: setattr(world, "disk_is_full", False))
+    world.run(HOUR)
+    assert world.failed() == [("1", ALICE, "item-not-found")]
+    assert not world.waiting() and len(world.server.taken) == 2
