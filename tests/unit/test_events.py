@@ -309,3 +309,22 @@ def test_a_correction_that_bounces_while_the_disk_is_full_has_failed(world: Worl
     world.run(HOUR)
     assert world.failed() == [("1", ALICE, "item-not-found")]
     assert not world.waiting() and len(world.server.taken) == 2
+
+
+def test_an_event_that_is_read_before_its_call_tells_the_name_of_the_caller(world: World) -> None:
+    call = world.call("1", age=40, extension="201", cidname="Alice")
+    event(world, call, number="201", cidname="Bob", peer="bob")  # on the channel that has answered
+    world.run(MINUTE)
+    assert told(world)[-1] == ("corrected: Call from Alice, 1 to 201: answered by bob", ALICE)
+
+
+def test_calls_that_end_together_keep_the_name_of_each_caller(world: World) -> None:
+    one = world.call("1", extension="201", cidname="Alice")
+    two = world.call("2", extension="201", cidname="Bob")
+    world.run(1)
+    event(world, one, two, peer="bob")
+    world.run(MINUTE)
+    assert [body for body, _ in told(world)[2:]] == [
+        "corrected: Call from Alice, 1 to 201: answered by bob",
+        "corrected: Call from Bob, 2 to 201: answered by bob",
+    ]

@@ -103,7 +103,7 @@ class Intake:
         wanted = settings.pop.events
         firsts = self.queue.first_messages(events.followed(call))
         if firsts:
-            waiting = events.messages(call, firsts, lookup.contact(), self.queue.has_second)
+            waiting = events.messages(call, firsts, lookup, self.queue.has_second)
             self._make(name, call, waiting if call.event in wanted else [])
         else:
             self._make(name, call, *self._messages(settings.routes, wanted, call, record, lookup.contact()))
