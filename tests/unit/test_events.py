@@ -328,3 +328,39 @@ def test_calls_that_end_together_keep_the_name_of_each_caller(world: World) -> N
         "corrected: Call from Alice, 1 to 201: answered by bob",
         "corrected: Call from Bob, 2 to 201: answered by bob",
     ]
+
+
+def test_an_event_that_a_killed_sender_had_taken_in_does_not_correct_the_message_that_tells_it(world: World) -> None:
+    world.server.error = DOWN
+    call = world.call("1", extension="201")
+    world.run(1)
+    ended = event(world, call, peer="bob")
+    world.run(1)
+    world.server.error = None
+    world.run(1)
+    world.queue(ended)  # the sender was killed before it could remove it
+    world.run(MINUTE)
+    assert told(world) == [("Call from 1 to 201: answered by bob", ALICE)]
+
+
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR])
+def test_the_clock_is_set_between_pop_and_end(world: World, seconds: float) -> None:
+    call = world.call("1", extension="201")
+    world.run(1)
+    world.clock_is_off_by = seconds
+    world.at(20, lambda: event(world, call, event="missed"))
+    world.run(MINUTE)
+    assert told(world)[1:] == [(f"corrected: {missed('1', call, 20)}", ALICE)]
+
+
+def test_the_clock_is_set_back_between_two_events_of_a_call_that_waits(world: World) -> None:
+    world.server.error = DOWN
+    call = world.call("1", extension="201")
+    event(world, call, peer="bob")
+    world.run(1)
+    world.clock_is_off_by = -HOUR
+    event(world, call, peer="bob", talked=4.0)
+    world.run(1)
+    world.server.error = None
+    world.run(MINUTE)
+    assert told(world) == [("Call from 1 to 201: answered by bob, 4 s", ALICE)]

@@ -26,12 +26,14 @@ def messages(
     """
     found = []
     for folder, first in firsts:
+        if first.outcome and not first.outcome.seconds_until(event):  # taken in before a kill, or older
+            continue
         known = first.contact
         if first.call.number == lookup.number.written and (contact := lookup.contact()) is not None:
             known = {**(known or {}), **contact}
         if folder == "sent" and not first.is_silent:
             if not has_second(first):
                 found.append(Message(first.call, first.to, "", known, event, is_second=True))
-        elif folder != "failed" and (first.outcome is None or first.outcome.time < event.time):
+        elif folder != "failed":
             found.append(Message(first.call, first.to, "", known, event))
     return found
