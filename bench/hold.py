@@ -12,7 +12,7 @@ import statistics
 import sys
 from collections.abc import Callable
 
-from real import BARE, SCREEN_POP, Calls, real_calls
+from real import BARE, END_OF_CALLS, SCREEN_POP, Calls, real_calls
 
 WARM_UP = 3
 
@@ -59,5 +59,5 @@ def measure(calls: Calls, rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    with real_calls() as made:
+    with real_calls(END_OF_CALLS) as made:
         measure(made, int(sys.argv[1]) if len(sys.argv) > 1 else 30)

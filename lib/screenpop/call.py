@@ -105,6 +105,12 @@ class Call:
             return uptime() - self.uptime
         return max(0.0, clock.time() - self.time)
 
+    def seconds_until(self, event: Call) -> float:
+        """From this event to a later one, 0 to an earlier one; the clock may have been set between them."""
+        if self.boot and self.boot == event.boot:
+            return max(0.0, event.uptime - self.uptime)
+        return max(0.0, event.time - self.time)
+
     def record(self) -> dict[str, object]:
         """The JSON object of this call."""
         return dict(self.__dict__)

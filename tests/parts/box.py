@@ -18,10 +18,12 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PREFIX = "/opt/screen_pop"
 INSTALLED = f"{PREFIX}/lib/screen_pop/current"
 # The packages of a base in addition to a minimal Debian, by the part of its name after the suite.
-# The lua packages are named because debootstrap does not resolve the virtual ones that Prosody depends on.
+# The packages in Lua, Python, gir1.2 and dbus-x11 are named because debootstrap does not resolve virtual packages.
 PACKAGES = {
     "": "asterisk,python3-venv,ca-certificates",
     "servers": "prosody,lua-bitop,lua-sec,lua-socket,ejabberd,jabberd2",
+    "clients": "gajim,gir1.2-freedesktop,gir1.2-gstreamer-1.0,python3-cffi-backend,dino-im,profanity,dbus-x11,xvfb,"
+    "openbox,dunst,xterm,xdotool,imagemagick,fonts-dejavu-core,adwaita-icon-theme,librsvg2-common,ca-certificates",
 }
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,13 +47,19 @@ def configuration(jid: str, password: str, server: str, ca_file: Path | str, to:
 
 @contextlib.contextmanager
 def in_real_asterisk(
-    box: Box, server: Server, dialplan: str, sections: str = "", **pop: object
+    box: Box,
+    server: Server,
+    dialplan: str,
+    sections: str = "",
+    configuration_of_asterisk: Mapping[str, str] | None = None,
+    **pop: object,
 ) -> Iterator[tuple[Asterisk, Recipient]]:
     """The checkout in a box, its Asterisk with this dialplan, and the recipient alice, signed in. `sections`: those of
     the phone book; `pop`: more options of [pop].
     """
     box.install_checkout()
     files = {
+        **(configuration_of_asterisk or {}),
         "ca.pem": server.ca_file.read_text(),
         "screen_pop.conf": configuration(
             server.jid("pbx"),

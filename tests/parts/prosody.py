@@ -43,8 +43,9 @@ class Prosody(Server):
         federated: bool = False,
         extra: str = "",
         box: Box | None = None,
+        port: int = 0,
     ) -> None:
-        super().__init__(folder, certificate, domain, accounts, direct_tls, box)
+        super().__init__(folder, certificate, domain, accounts, direct_tls, box, port)
         self._program = _Installed("prosody") if box else _program(folder)
         self._log_file = folder / "prosody.log"
         self._config_file = folder / "prosody.cfg.lua"

@@ -34,6 +34,7 @@ class Server:
     """Started on entry and stopped on exit; `stop()` and `start()` restart it on the same ports.
 
     `direct_tls`: it also listens for direct TLS, on the usual port, at an address of its own.
+    `port`: the port for STARTTLS, at an address of its own; 0: any free port.
     `box`: the box with its program; None: the machine.
     """
 
@@ -45,13 +46,15 @@ class Server:
         accounts: Mapping[str, str],
         direct_tls: bool,
         box: Box | None,
+        port: int = 0,
     ) -> None:
         self.folder = folder
         self.domain = domain
         self.accounts = accounts
         self.ca_file = certificate.ca_file
-        self.host = address_without(DIRECT_TLS) if direct_tls else LOOPBACK
-        self.port = free_port()
+        usual = [number for number in (DIRECT_TLS if direct_tls else 0, port) if number]
+        self.host = address_without(*usual) if usual else LOOPBACK
+        self.port = port or free_port()
         self.direct_tls_port = DIRECT_TLS if direct_tls else None
         self._box = box
         folder.mkdir(parents=True, exist_ok=True)
@@ -163,11 +166,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def address_without(port: int) -> str:
-    """A loopback address on which this port is free. All of 127.0.0.0/8 is loopback on Linux."""
+def address_without(*ports: int) -> str:
+    """A loopback address on which these ports are free. All of 127.0.0.0/8 is loopback on Linux."""
     address = f"127.{random.randrange(1, 255)}.{random.randrange(256)}.{random.randrange(1, 255)}"
-    with socket.socket() as probe:
-        probe.bind((address, port))
+    for port in ports:
+        with socket.socket() as probe:
+            probe.bind((address, port))
     return address
 
 

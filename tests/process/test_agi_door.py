@@ -45,7 +45,7 @@ SCRIPT = str(ROOT / "screen_pop.py")
 FROM_SCRIPT = "<"
 GET = 'GET VARIABLE "SCREEN_POP_WAIT"'
 NAME = 'GET VARIABLE "DB(cidname/%s)"'
-FOLLOWING = re.compile("SCREEN_POP_(ID|OWN)|DIALPLAN_EXISTS")  # the commands for later events (test_later_events.py)
+FOLLOWING = re.compile("SCREEN_POP_(ID|OWN)|DIALPLAN_EXISTS")  # the commands for later events (test_following.py)
 SET = 'SET VARIABLE "SCREEN_POP_STATUS" "{}"'.format
 HOSTILE = 'x" 1\nSET VARIABLE PWNED 1\n\\" "${PWNED} `id` \\'
 

@@ -10,6 +10,7 @@ import pytest
 from parts.world import ALICE, BOB, CAROL, Stanza, World, world
 from screenpop.call import Call
 from screenpop.pop.message import text
+from screenpop.spool import trigger
 from screenpop.xmpp.errors import SessionError
 
 __all__ = ["world"]
@@ -247,3 +248,130 @@ def test_whoever_waits_for_an_event_is_told(world: World) -> None:
     _, replies = world.call_that_is_waited_for(event="answered", follows=call.id)
     world.run(1)
     assert [reply["status"] for reply in replies.read() if "status" in reply] == ["DELIVERED"]
+
+
+def test_a_message_that_comes_back_after_its_correction_is_not_shown_after_it(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.at(10, lambda: event(world, call, peer="bob"))
+    world.at(20, lambda: world.server.sends_error(world.server.taken[0].id, ALICE, "wait", "resource-constraint"))
+    world.run(HOUR)
+    assert told(world)[1:] == [("corrected: Call from 1 to 201: answered by bob", ALICE)]
+    assert f"{call.id} {ALICE} not sent again: the outcome of the call has been told" in world.log()
+    assert not world.waiting() and len(world.sent()) == 2
+
+
+def test_nor_one_that_has_failed_and_is_to_be_sent_again(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.at(10, lambda: event(world, call, peer="bob"))
+    world.at(20, lambda: world.server.sends_error(world.server.taken[0].id, ALICE, "cancel", "item-not-found"))
+    world.at(30, lambda: world.ring(trigger.RETRY))
+    world.run(HOUR)
+    assert told(world)[1:] == [("corrected: Call from 1 to 201: answered by bob", ALICE)]
+    assert not world.waiting() and not world.failed()
+
+
+def test_both_can_fail_and_be_sent_again(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.at(10, lambda: event(world, call, peer="bob"))
+    world.at(20, lambda: world.server.sends_error(world.server.taken[1].id, ALICE, "cancel", "item-not-found"))
+    world.at(21, lambda: world.server.sends_error(world.server.taken[0].id, ALICE, "cancel", "item-not-found"))
+    world.at(30, lambda: world.ring(trigger.RETRY))
+    world.run(HOUR)
+    assert told(world)[2:] == [("corrected: Call from 1 to 201: answered by bob", ALICE)]
+    assert not world.waiting() and not world.failed()
+
+
+def test_on_a_full_disk_the_outcome_of_a_call_that_waits_in_memory_is_not_lost(world: World) -> None:
+    def ends() -> None:
+        world.disk_is_full = False  # there is room for a moment
+        event(world, call, peer="bob")
+        world.disk_is_full = True
+
+    configure(world, more="late_after = 600")
+    world.server.error = DOWN
+    call = world.call("1", extension="201")
+    world.disk_is_full = True
+    world.at(5, ends)
+    world.at(15, lambda: setattr(world, "disk_is_full", False))
+    world.run(30)
+    world.server.error = None
+    world.run(HOUR)
+    assert told(world) == [("Call from 1 to 201: answered by bob", ALICE)]
+
+
+def test_a_correction_that_bounces_while_the_disk_is_full_has_failed(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.run(1)
+    event(world, call, peer="bob")
+    world.server.bounces[ALICE] = ("cancel", "item-not-found")
+    world.disk_is_full = True
+    world.at(30, lambda: setattr(world, "disk_is_full", False))
+    world.run(HOUR)
+    assert world.failed() == [("1", ALICE, "item-not-found")]
+    assert not world.waiting() and len(world.server.taken) == 2
+
+
+def test_an_event_that_is_read_before_its_call_tells_the_name_of_the_caller(world: World) -> None:
+    call = world.call("1", age=40, extension="201", cidname="Alice")
+    event(world, call, number="201", cidname="Bob", peer="bob")  # on the channel that has answered
+    world.run(MINUTE)
+    assert told(world)[-1] == ("corrected: Call from Alice, 1 to 201: answered by bob", ALICE)
+
+
+def test_calls_that_end_together_keep_the_name_of_each_caller(world: World) -> None:
+    one = world.call("1", extension="201", cidname="Alice")
+    two = world.call("2", extension="201", cidname="Bob")
+    world.run(1)
+    event(world, one, two, peer="bob")
+    world.run(MINUTE)
+    assert [body for body, _ in told(world)[2:]] == [
+        "corrected: Call from Alice, 1 to 201: answered by bob",
+        "corrected: Call from Bob, 2 to 201: answered by bob",
+    ]
+
+
+def test_an_event_that_a_killed_sender_had_taken_in_does_not_correct_the_message_that_tells_it(world: World) -> None:
+    world.server.error = DOWN
+    call = world.call("1", extension="201")
+    world.run(1)
+    ended = event(world, call, peer="bob")
+    world.run(1)
+    world.server.error = None
+    world.run(1)
+    world.queue(ended)  # the sender was killed before it could remove it
+    world.run(MINUTE)
+    assert told(world) == [("Call from 1 to 201: answered by bob", ALICE)]
+
+
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR])
+def test_the_clock_is_set_between_pop_and_end(world: World, seconds: float) -> None:
+    call = world.call("1", extension="201")
+    world.run(1)
+    world.clock_is_off_by = seconds
+    world.at(20, lambda: event(world, call, event="missed"))
+    world.run(MINUTE)
+    assert told(world)[1:] == [(f"corrected: {missed('1', call, 20)}", ALICE)]
+
+
+def test_the_clock_is_set_back_between_two_events_of_a_call_that_waits(world: World) -> None:
+    world.server.error = DOWN
+    call = world.call("1", extension="201")
+    event(world, call, peer="bob")
+    world.run(1)
+    world.clock_is_off_by = -HOUR
+    event(world, call, peer="bob", talked=4.0)
+    world.run(1)
+    world.server.error = None
+    world.run(MINUTE)
+    assert told(world) == [("Call from 1 to 201: answered by bob, 4 s", ALICE)]
+
+
+def test_events_that_follow_themselves_or_each_other_are_told(world: World) -> None:
+    one, two, three = (Call(number=number, event="missed", extension="201") for number in "123")
+    one.follows, two.follows, three.follows = one.id, three.id, two.id
+    for call in (one, two, three):
+        world.queue(call)
+    world.run(MINUTE)
+    said = [body.partition(" to ")[0] for body, _ in told(world)]
+    assert said == ["Missed call from 1", "Missed call from 2", "corrected: Missed call from 2"]
+    assert not world.waiting()

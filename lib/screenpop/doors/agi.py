@@ -129,7 +129,8 @@ def main() -> None:
     arguments = [argument.encode(sys.getfilesystemencoding(), "surrogateescape") for argument in sys.argv[1:]]
     if arguments and any(mark in agi.env.get("agi_callerid", "") for mark in SPLITTING):
         problems.append(f"the caller's number contains one of {SPLITTING}: the arguments of AGI() are ignored")
-        arguments = []
+        is_event = agi.env.get("agi_context") == following.CONTEXT  # whose lines have the event as the last argument
+        arguments = [b"", b"", arguments[-1]] if is_event else []
     call = call_from(agi.env, arguments)
     if call.event not in EVENTS:
         problems.append(f"event {call.event} is none of {', '.join(EVENTS)}: taken as {EVENTS[0]}")

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from .conversation import AGI
 
 INHERITED, OWN = "SCREEN_POP_ID", "SCREEN_POP_OWN"
-HANDLER = "screen_pop,ended,1"  # in the dialplan (extensions.conf.sample)
+CONTEXT = "screen_pop"  # in the dialplan (extensions.conf.sample)
+HANDLER = f"{CONTEXT},ended,1"
 MOST_IDS = 20  # of the last calls on one channel
 _ID = frozenset("0123456789abcdef.-")
 
@@ -39,19 +40,36 @@ def describe(agi: AGI, call: Call) -> None:
 
 
 def _find_outcome(agi: AGI, call: Call) -> None:
-    """By the variables of Dial(); without them by the call's record, except for a queue in which nobody answered."""
-    dialled = agi.value("DIALSTATUS")
+    dialled, seconds = agi.value("DIALSTATUS"), agi.value("ANSWEREDTIME")
     disposition = "" if dialled else agi.value("CDR(disposition)")
-    if dialled == "ANSWER" or (disposition == "ANSWERED" and not agi.value("QUEUESTATUS")):
+    if dialled == "ANSWER" or _is_answered_otherwise(agi, dialled, seconds, disposition):
+        seconds = seconds or agi.value("CDR(billsec)")
         call.event = "answered"
-        seconds = agi.value("ANSWEREDTIME" if dialled else "CDR(billsec)")
         call.talked = float(seconds) if seconds.isdecimal() else -1.0
-        member = "" if dialled else agi.value("MEMBERNAME")
-        call.peer = member or _user(agi.value("DIALEDPEERNAME" if dialled else "CDR(dstchannel)"))
+        call.peer = _user(agi.value("DIALEDPEERNAME")) if dialled == "ANSWER" else _member(agi)
     elif agi.value("VMSTATUS") == "SUCCESS":
         call.event = "voicemail"
     else:
         call.event = "busy" if "BUSY" in (dialled, disposition) else "missed"
+
+
+def _is_answered_otherwise(agi: AGI, dialled: str, seconds: str, disposition: str) -> bool:
+    """By a queue, also after a Dial() that nobody answered; or by the dialplan itself, with Answer(), a conference, ….
+
+    Queue() sets no DIALSTATUS. It sets ANSWEREDTIME, to 0 with ABANDONED when nobody answered; a Dial() that nobody
+    answers empties ANSWEREDTIME. QUEUESTATUS stays when a second queue answers. The call's record is ANSWERED as soon
+    as anything has answered: also an announcement before a queue or a phone, or the voicemail.
+    """
+    if seconds:
+        return not agi.value("ABANDONED")
+    tried = dialled or agi.value("QUEUESTATUS") or agi.value("ABANDONED") or agi.value("VMSTATUS")
+    return disposition == "ANSWERED" and not tried
+
+
+def _member(agi: AGI) -> str:
+    """Of a queue: MEMBERNAME is set if queues.conf has setinterfacevar, and is a name, or a channel without number."""
+    member = agi.value("MEMBERNAME")
+    return _user(f"{member}-") or member or _user(agi.value("CDR(dstchannel)"))
 
 
 def _ids(agi: AGI, variable: str) -> list[str]:

@@ -112,7 +112,7 @@ def _rang(call: Call, last: Call, texts: Texts) -> str:
     """For how long it has rung, if nobody has answered."""
     if last is call or last.event not in ("missed", "voicemail"):
         return ""
-    return _duration(last.time - call.time, texts)
+    return _duration(call.seconds_until(last), texts)
 
 
 def _outcome(event: str, values: Mapping[str, str], texts: Texts) -> str:

@@ -84,6 +84,9 @@ class Delivery:
         """
         last = []
         for message in self.load(names):
+            if self._is_outdated(message):
+                self.results.outdated(message)
+                continue
             try:
                 may_be_room = jid.may_be_room(message.to, settings.xmpp.jid)
             except ValueError as error:  # a server might close the stream for it, and every message would wait
@@ -119,6 +122,10 @@ class Delivery:
                 self._postpone(name, str(error))
             else:
                 yield message
+
+    def _is_outdated(self, message: Message) -> bool:
+        """Whether what came back, or had failed, is told by its correction: the older text must not come after it."""
+        return not message.is_second and self.queue.has_second(message, ("queue", "sent"))
 
     def _reject(self, name: str, reason: str) -> None:
         try:

@@ -7,12 +7,10 @@ waits, the last, and in that message.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Optional
 
 from ..call import Call
+from ..phonebook.lookup import Lookup
 from ..spool.records import Message
-
-Contact = Optional[dict[str, str]]
 
 
 def followed(event: Call) -> list[str]:
@@ -21,15 +19,21 @@ def followed(event: Call) -> list[str]:
 
 
 def messages(
-    event: Call, firsts: Iterable[tuple[str, Message]], contact: Contact, has_second: Callable[[Message], bool]
+    event: Call, firsts: Iterable[tuple[str, Message]], lookup: Lookup, has_second: Callable[[Message], bool]
 ) -> list[Message]:
-    """`firsts`: the first messages of the calls, each with its folder. `contact`: what the phone book knows by now."""
+    """`firsts`: the first messages of the calls, each with its folder. `lookup`: what the phone book knows by now, of
+    one of the callers; or of the event's number, which may be that of who has answered.
+    """
     found = []
     for folder, first in firsts:
-        known = {**(first.contact or {}), **(contact or {})} if first.contact or contact else contact
+        if first.outcome and not first.outcome.seconds_until(event):  # taken in before a kill, or older
+            continue
+        known = first.contact
+        if first.call.number == lookup.number.written and (contact := lookup.contact()) is not None:
+            known = {**(known or {}), **contact}
         if folder == "sent" and not first.is_silent:
             if not has_second(first):
                 found.append(Message(first.call, first.to, "", known, event, is_second=True))
-        elif folder != "failed" and (first.outcome is None or first.outcome.time < event.time):
+        elif folder != "failed":
             found.append(Message(first.call, first.to, "", known, event))
     return found

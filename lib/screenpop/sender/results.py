@@ -66,6 +66,12 @@ class Results:
             self.queue.failed(message, folder)
         self.settled(message, result)
 
+    def outdated(self, message: Message) -> None:
+        """A later message tells what this one would; it is kept like one that was sent."""
+        self.backlog.remove(message.name)
+        self.queue.sent(message)
+        self._log(message, "not sent again: the outcome of the call has been told")
+
     def settled(self, message: Message, result: Result) -> None:
         """Log and tell a result that stands in the spool."""
         if result.kind != "LATER":

@@ -34,7 +34,7 @@ class Queue:
     def __init__(self, path: str) -> None:
         self.path = path
         self.trouble = ""  # why the disk is behind; empty when it is not
-        self._owed: dict[str, list[Callable[[], None]]] = {}  # by call id: what is still to be done on the disk
+        self._owed: dict[str, list[Callable[[], None]]] = {}  # by the id of the event: what is still to be done
         self._unwritten: dict[str, Message] = {}  # by name
         self._fresh: dict[str, Message] = {}  # by name: accepted and not loaded yet, so that they needn't be read again
         self._by_call: dict[str, list[str]] | None = None  # names of first messages by call id; read when first needed
@@ -112,10 +112,10 @@ class Queue:
                 continue
         return None
 
-    def has_second(self, first: Message) -> bool:
+    def has_second(self, first: Message, folders: Iterable[str] = MESSAGES) -> bool:
         """Whether there is a message already that tells of the outcome."""
-        second = Message(first.call, first.to, is_second=True).name
-        return second in self._unwritten or any(os.path.lexists(f"{self.path}/{one}/{second}") for one in MESSAGES)
+        second = f"{first.name[: -len('.json')]}~2.json"
+        return second in self._unwritten or any(os.path.lexists(f"{self.path}/{one}/{second}") for one in folders)
 
     def replace_failed(self, name: str, messages: Iterable[Message]) -> None:
         """Messages take the place of a file in failed/. Raises OSError."""
@@ -142,7 +142,7 @@ class Queue:
             with contextlib.suppress(OSError):  # the file is another user's, or somebody has taken it away
                 os.utime(f"{self.path}/sent/{message.name}", (now, now))
 
-        self._do(message.call.id, keep)
+        self._do(message.event.id, keep)
 
     def failed(self, message: Message, folder: str = "queue") -> None:
         """It will never be sent, for `message.reason`. The reason is written before the file moves to failed/."""
@@ -155,7 +155,7 @@ class Queue:
                     raise
             self._move(message.name, folder, "failed")
 
-        self._do(message.call.id, write_and_move)
+        self._do(message.event.id, write_and_move)
 
     def find_sent(self, stanza_id: str) -> Message | None:
         """The message in sent/ with this id."""
@@ -166,7 +166,7 @@ class Queue:
 
     def send_again(self, message: Message) -> None:
         """Put a message that was sent back into the queue."""
-        self._do(message.call.id, lambda: self._move(message.name, "sent", "queue"))
+        self._do(message.event.id, lambda: self._move(message.name, "sent", "queue"))
 
     def retry(self) -> list[str]:
         """Put what has failed back into the queue; a call whose recipients were not known becomes new again.
@@ -275,9 +275,11 @@ class Queue:
             # commands read failed/; and what is in queue/ already, `recover` would not make again
             write = self._create if folder == "queue" and not message.outcome else self._write
             write(f"{folder}/{message.name}", message.json())
+            if self._unwritten[message.name] is not message:  # a later event has changed it: that is written next
+                return
             del self._unwritten[message.name]
             self._fresh.pop(message.name, None)
-            if folder == "queue" and len(self._fresh) < FRESH:
+            if folder == "queue" and not message.reason and len(self._fresh) < FRESH:
                 self._fresh[message.name] = message
 
     def _create(self, name: str, data: bytes) -> None:

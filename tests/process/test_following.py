@@ -21,6 +21,14 @@ SCRIPT = str(Path(__file__).parents[2] / "screen_pop.py")
 CONTEXT = {"screen_pop,ended": ["1"]}  # in the dialplan, as extensions.conf.sample has it
 PUSH = 'SET VARIABLE "CHANNEL(hangup_handler_push)" "screen_pop,ended,1"'
 
+# of a caller whom something has answered: a phone, an announcement, the voicemail
+RECORD = {
+    "CDR(disposition)": "ANSWERED",
+    "CDR(billsec)": "9",
+    "CDR(dstchannel)": "PJSIP/desk-phone-0000002a",
+}
+UNANSWERED_QUEUE = {"ANSWEREDTIME": "0", "DIALEDTIME": "2", "ABANDONED": "TRUE"}
+
 
 @pytest.fixture
 def outbox(tmp_path: Path) -> Iterator[Outbox]:
@@ -93,25 +101,35 @@ def test_who_answers_follows_the_calls_of_the_channel_that_dials(outbox: Outbox)
 
 @pytest.mark.parametrize(
     ("variables", "event", "peer", "talked"),
-    [
+    [  # as Asterisk 22 has them (tests/asterisk/test_later_events.py)
         (
             {"DIALSTATUS": "ANSWER", "ANSWEREDTIME": "192", "DIALEDPEERNAME": "PJSIP/bob-00000002"},
             *("answered", "bob", 192.0),
         ),
         ({"DIALSTATUS": "ANSWER", "DIALEDPEERNAME": "Local/201@phones-00000001;1"}, "answered", "201", -1.0),
         ({"DIALSTATUS": "ANSWER", "ANSWEREDTIME": "nan", "DIALEDPEERNAME": ""}, "answered", "", -1.0),
-        ({"DIALSTATUS": "NOANSWER", "CDR(disposition)": "ANSWERED", "CDR(billsec)": "9"}, "missed", "", -1.0),
+        ({**RECORD, **UNANSWERED_QUEUE, "DIALSTATUS": "ANSWER", "ANSWEREDTIME": "2"}, "answered", "", 2.0),
+        ({"DIALSTATUS": "NOANSWER", **RECORD}, "missed", "", -1.0),
         ({"DIALSTATUS": "CANCEL"}, "missed", "", -1.0),
         ({"DIALSTATUS": "CHANUNAVAIL"}, "missed", "", -1.0),
         ({"DIALSTATUS": "BUSY"}, "busy", "", -1.0),
-        ({"DIALSTATUS": "BUSY", "VMSTATUS": "SUCCESS"}, "voicemail", "", -1.0),
-        ({"DIALSTATUS": "NOANSWER", "VMSTATUS": "FAILED"}, "missed", "", -1.0),
-        (
-            {"CDR(disposition)": "ANSWERED", "CDR(billsec)": "5", "CDR(dstchannel)": "SIP/kitchen-phone-0000002a"},
-            *("answered", "kitchen-phone", 5.0),
-        ),
-        ({"CDR(disposition)": "ANSWERED", "CDR(billsec)": "5", "MEMBERNAME": "Bob Ex"}, "answered", "Bob Ex", 5.0),
-        ({"CDR(disposition)": "ANSWERED", "CDR(billsec)": "50", "QUEUESTATUS": "TIMEOUT"}, "missed", "", -1.0),
+        ({"DIALSTATUS": "BUSY", "VMSTATUS": "SUCCESS", **RECORD}, "voicemail", "", -1.0),
+        ({"DIALSTATUS": "NOANSWER", "VMSTATUS": "FAILED", **RECORD}, "missed", "", -1.0),
+        ({"VMSTATUS": "SUCCESS", **RECORD}, "voicemail", "", -1.0),
+        ({"VMSTATUS": "FAILED", **RECORD}, "missed", "", -1.0),
+        ({**RECORD, "ANSWEREDTIME": "5"}, "answered", "desk-phone", 5.0),
+        ({**RECORD, "ANSWEREDTIME": "0"}, "answered", "desk-phone", 0.0),
+        ({**RECORD, "ANSWEREDTIME": "5", "DIALSTATUS": "NOANSWER"}, "answered", "desk-phone", 5.0),
+        ({**RECORD, "ANSWEREDTIME": "5", "QUEUESTATUS": "TIMEOUT"}, "answered", "desk-phone", 5.0),
+        ({**RECORD, "ANSWEREDTIME": "5", "MEMBERNAME": "Bob Ex"}, "answered", "Bob Ex", 5.0),
+        ({**RECORD, "ANSWEREDTIME": "5", "MEMBERNAME": "PJSIP/kitchen-phone"}, "answered", "kitchen-phone", 5.0),
+        ({**RECORD, "ANSWEREDTIME": "5", "MEMBERNAME": "Local/201@agents/n"}, "answered", "201", 5.0),
+        ({**RECORD, **UNANSWERED_QUEUE, "QUEUESTATUS": "TIMEOUT"}, "missed", "", -1.0),
+        ({**RECORD, **UNANSWERED_QUEUE}, "missed", "", -1.0),
+        ({**RECORD, **UNANSWERED_QUEUE, "VMSTATUS": "SUCCESS"}, "voicemail", "", -1.0),
+        ({**RECORD, "QUEUESTATUS": "JOINEMPTY"}, "missed", "", -1.0),
+        (RECORD, "answered", "desk-phone", 9.0),
+        ({"CDR(disposition)": "ANSWERED", "CDR(billsec)": "9"}, "answered", "", 9.0),
         ({"CDR(disposition)": "BUSY"}, "busy", "", -1.0),
         ({"CDR(disposition)": "NO ANSWER", "CDR(billsec)": "0"}, "missed", "", -1.0),
         ({}, "missed", "", -1.0),
@@ -145,6 +163,16 @@ def test_a_caller_who_hangs_up_while_the_script_runs_is_followed_as_well(outbox:
     call, result = run(outbox, channel, hangup_at="SET VARIABLE")
     assert handlers(result) == 1
     assert run(outbox, channel, "", "", "ended")[0].follows == call.id
+
+
+def test_the_end_of_a_call_from_a_hostile_number_is_no_new_call(outbox: Outbox) -> None:
+    """With such a number the arguments of AGI() don't count; but the handler's have nothing of the caller in them."""
+    channel = Channel(callerid="1,eve@evil.test", dialplan=CONTEXT)
+    popped, _ = run(outbox, channel, "1", "eve@evil.test")
+    channel.state.context, channel.state.extension = "screen_pop", "ended"
+    ended, _ = run(outbox, channel, "", "eve@evil.test", "ended")
+    assert (popped.event, popped.to) == ("ringing", "")
+    assert (ended.event, ended.to, ended.follows) == ("missed", "", popped.id)
 
 
 def test_a_hostile_peer_is_text(outbox: Outbox) -> None:
