@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from parts.world import ALICE, BOB, CAROL, Stanza, World, world
+from parts.world import ALICE, BOB, CAROL, START, Stanza, World, world
 from screenpop.call import Call
 from screenpop.pop.message import text
 from screenpop.spool import trigger
@@ -364,3 +364,14 @@ def test_the_clock_is_set_back_between_two_events_of_a_call_that_waits(world: Wo
     world.server.error = None
     world.run(MINUTE)
     assert told(world) == [("Call from 1 to 201: answered by bob, 4 s", ALICE)]
+
+
+def test_events_that_follow_themselves_or_each_other_are_told(world: World) -> None:
+    one, two, three = (Call(time=START + n, number=str(n), event="missed", extension="201") for n in (1, 2, 3))
+    one.follows, two.follows, three.follows = one.id, three.id, two.id
+    for call in (one, two, three):
+        world.queue(call)
+    world.run(MINUTE)
+    said = [body.partition(" to ")[0] for body, _ in told(world)]
+    assert said == ["Missed call from 1", "Missed call from 2", "corrected: Missed call from 2"]
+    assert not world.waiting()

@@ -85,7 +85,12 @@ class Intake:
     def _must_wait(self, event: Call, in_flight: Collection[str] = ()) -> bool:
         """Whether the calls that this event follows are being taken in, or their messages being sent."""
         ids = events.followed(event)
-        return any(map(self.queue.is_new, ids)) or any(one.startswith(f"{id}-") for one in in_flight for id in ids)
+        return any(map(self._is_coming, ids)) or any(one.startswith(f"{id}-") for one in in_flight for id in ids)
+
+    def _is_coming(self, id: str) -> bool:
+        """Whether that is a call in new/. An event waits for no other event, which could wait for it."""
+        asked = self.asking.get(f"{id}.json")
+        return self.queue.is_new(id) and not (asked and asked[0].follows)
 
     def _ask(self, name: str, book: Book) -> tuple[Call, Any, Lookup]:
         path = f"{self.queue.path}/new/{name}"
