@@ -9,6 +9,7 @@ import pytest
 
 from parts.world import ALICE, BOB, CAROL, START, Stanza, World, world
 from screenpop.call import Call
+from screenpop.commands import status
 from screenpop.pop.message import text
 from screenpop.spool import trigger
 from screenpop.xmpp.errors import SessionError
@@ -373,5 +374,34 @@ def test_events_that_follow_themselves_or_each_other_are_told(world: World) -> N
         world.queue(call)
     world.run(MINUTE)
     said = [body.partition(" to ")[0] for body, _ in told(world)]
-    assert said == ["Missed call from 1", "Missed call from 2", "corrected: Missed call from 2"]
+    assert said == ["Missed call from 1", "Missed call from 3", "corrected: Missed call from 3"]
     assert not world.waiting()
+
+
+def test_whoever_waits_for_an_event_that_nobody_wants_does_not_wait_for_long(world: World) -> None:
+    configure(world, more="events = missed")
+    call, pop = world.call_that_is_waited_for()
+    world.run(1)
+    _, end = world.call_that_is_waited_for(event="answered", follows=call.id)
+    world.run(1)
+    assert [reply["status"] for replies in (pop, end) for reply in replies.read()] == ["DELIVERED", "DELIVERED"]
+    assert not world.server.taken
+
+
+def test_the_command_test_is_shown_whatever_people_want_to_be_told(world: World) -> None:
+    configure(world, more="events = missed")
+    _, replies = world.call_that_is_waited_for(receipt=True, extension="test")
+    world.run(1)
+    assert told(world) == [("Call from 1 to test", ALICE)]
+    assert [reply["status"] for reply in replies.read() if "status" in reply] == ["DELIVERED"]
+
+
+def test_a_correction_that_has_just_been_queued_is_not_stuck(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.run(1)
+    world.now += HOUR
+    world.server.error = DOWN
+    event(world, call, peer="bob")
+    world.run(1)
+    report = status.examine(world.outbox.path)
+    assert (report["waiting"]["count"], report["stuck"]) == (1, False)
