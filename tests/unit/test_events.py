@@ -405,3 +405,14 @@ def test_a_correction_that_has_just_been_queued_is_not_stuck(world: World) -> No
     world.run(1)
     report = status.examine(world.outbox.path)
     assert (report["waiting"]["count"], report["stuck"]) == (1, False)
+
+
+def test_a_message_that_has_failed_is_sent_again_with_the_outcome(world: World) -> None:
+    world.server.bounces[ALICE] = ("cancel", "item-not-found")
+    call = world.call("1", extension="201")
+    world.at(10, lambda: event(world, call, peer="bob"))
+    world.at(20, world.server.bounces.clear)
+    world.at(30, lambda: world.ring(trigger.RETRY))
+    world.run(HOUR)
+    assert told(world)[1:] == [("Call from 1 to 201: answered by bob", ALICE)]
+    assert not world.waiting() and not world.failed()
