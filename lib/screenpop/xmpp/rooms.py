@@ -102,7 +102,7 @@ class Rooms:
         room = self._rooms.get(key) or self._candidates.setdefault(key, Room(str(address), password))
         if recipient.startswith(jid.ROOM) or self._has_rooms(address.domain):
             self._join(room)
-        elif address.domain not in self._domains:
+        elif address.domain not in self._domains or self._should_ask_again(address.domain):
             self._asked[address.domain] = time.monotonic()
             self._domains[address.domain] = self.client.begin_request(xep_0030.request(address.domain), "message")
 
@@ -166,6 +166,11 @@ class Rooms:
     def _has_rooms(self, domain: str) -> bool:
         """If it has answered; an answer that came late counts from then on."""
         return any("conference" in xep_0030.categories(response) for response in self._domains.get(domain, ()))
+
+    def _should_ask_again(self, domain: str) -> bool:
+        """An error may mean that its rooms, or the way to them, were down for a moment."""
+        has_failed = any(response.getType() == "error" for response in self._domains[domain])
+        return has_failed and time.monotonic() > self._asked[domain] + PAUSE
 
     def _wait(self, condition: Callable[[], Any], until: float) -> None:
         self.client.deadline = max(until, time.monotonic()) + DEADLINE
