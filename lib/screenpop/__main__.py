@@ -26,7 +26,8 @@ def main() -> None:
     except BrokenPipeError:  # as `| head` leaves it
         os._exit(1)  # without another attempt to write to it
     except OSError as error:
-        sys.exit(f"screen-pop: {error.filename}: {error.strerror}; for details run: screen-pop check")
+        advice = "run this as root or as Asterisk's user; " if isinstance(error, PermissionError) else ""
+        sys.exit(f"screen-pop: {error.filename}: {error.strerror}; {advice}for details run: screen-pop check")
     except (ImportError, SyntaxError) as error:
         from . import libraries
 

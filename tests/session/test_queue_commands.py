@@ -121,6 +121,12 @@ def test_what_has_failed_stays_stuck_until_it_is_put_back(pbx: Pbx, alice: Recip
     assert len(alice.messages) == 1  # who had it, gets it once
 
 
+def test_a_failed_message_about_a_withheld_number(pbx: Pbx) -> None:
+    queue(pbx, "", to=f"nobody@{DOMAIN}")
+    pbx.screen_pop("flush", status=1)
+    assert f".json: nobody@{DOMAIN}: service-unavailable" in pbx.screen_pop("status", status=1)
+
+
 def test_what_waits_in_memory_is_told_and_sent_too(pbx: Pbx, alice: Recipient) -> None:
     queue(pbx, "1")
     pbx.spare.make()

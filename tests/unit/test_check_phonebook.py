@@ -107,14 +107,17 @@ def test_a_file_that_is_not_in_the_index(checked: Checked) -> None:
 def test_what_could_not_be_put_into_the_index(checked: Checked) -> None:
     checked.list.write_text("phone\n")
     checked.index()
-    wrong = "PROBLEM  list           /list.csv has no column who; its columns are phone"
-    assert checked.said(CSV) == [wrong, wrong]
+    wrong = "/list.csv has no column who; its columns are phone"
+    assert checked.said(CSV) == [f"PROBLEM  list           {wrong}"]
+    checked.list.write_text("phone,who\n")
+    again = f"when the index was made: {wrong}; to make it again: screen-pop index"
+    assert checked.said(CSV)[1] == f"PROBLEM  list           {again}"
 
 
 def test_a_file_that_is_not_there(checked: Checked) -> None:
     checked.index()
     checked.list.unlink()
-    assert checked.said(CSV)[0] == "PROBLEM  list           /list.csv: No such file or directory"
+    assert checked.said(CSV) == ["PROBLEM  list           /list.csv: No such file or directory"]
 
 
 def test_a_library_that_is_missing_keeps_nothing_from_being_checked(

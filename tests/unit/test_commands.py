@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from screenpop import commands
+from screenpop import __main__, commands
 
 FILES = Path(commands.__file__).parent.glob("[!_]*.py")
 
@@ -19,6 +19,16 @@ def test_what_a_command_has(name: str) -> None:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     assert callable(command.run)
-    assert command.__doc__ and command.__doc__.strip()
+    assert command.__doc__ and command.__doc__.partition("\n")[0].endswith(".")  # the help is the first line
     without = getattr(command, "WITHOUT_ARGUMENTS", None)
     assert without is None or without == vars(parser.parse_args([]))
+
+
+def test_somebody_who_may_not_read_the_spool_is_told_who_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(words: list[str]) -> int:
+        raise PermissionError(13, "Permission denied", "/spool")
+
+    monkeypatch.setattr(__main__, "_run", refuse)
+    told = "/spool: Permission denied; run this as root or as Asterisk's user; for details run: screen-pop check"
+    with pytest.raises(SystemExit, match=told):
+        __main__.main()

@@ -21,6 +21,7 @@ def load(folder: Path, name: str, routes: str = "") -> settings.Settings:
 
 def test_each_person_of_the_configuration_is_asked_once_and_no_room(tmp_path: Path) -> None:
     routes = "[routes]\n201 = room:sales@rooms.example.org & Alice@example.org/phone\n_2XX = bob@example.net\n"
+    routes += "202 = board@rooms.example.org\n[board]\ntype = room\nroom = board@rooms.example.org\npassword = secret\n"
     more = "[support]\ntype = route\nextension = 300\nto = carol@example.org & bob@example.net\n"
     given = load(tmp_path, "", routes + more)
     assert sorted(_contacts.recipients(given)) == ["alice@example.org", "bob@example.net", "carol@example.org"]

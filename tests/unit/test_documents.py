@@ -1,4 +1,4 @@
-"""The examples of docs/phonebook.md and of screen_pop.conf.sample are what the program accepts."""
+"""The examples of docs/phonebook.md and of screen_pop.conf.sample are what the program accepts; links lead somewhere."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from screenpop.phonebook import numbers
 from screenpop.pop import message
 
 ROOT = Path(__file__).parents[2]
+DOCS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))
 ACCOUNT = "[xmpp]\njid = pbx@example.org\npassword = secret\n[pop]\nto = alice@example.org\n"
 
 
@@ -51,11 +52,18 @@ def test_the_routes_and_the_source_in_the_sample_are_accepted(tmp_path: Path) ->
     assert len(given.routes) == 5
 
 
-def test_the_links_within_the_document_lead_somewhere() -> None:
-    text = PHONEBOOK.read_text(encoding="utf-8")
-    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-    assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= anchors
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "FAULTS.md", *DOCS])
+def test_the_links_of_a_document_lead_somewhere(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
+    for file, anchor in re.findall(r"\]\((?!https?:)([^#)]*)(?:#([^)]*))?\)", text):
+        target = (ROOT / document).parent / file if file else ROOT / document
+        assert target.exists(), file
+        assert not anchor or anchor in anchors(target), anchor
+
+
+def anchors(document: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_numbers_in_the_document_are_shown_as_it_says() -> None:

@@ -11,5 +11,6 @@ def recipients(given: Settings) -> list[str]:
     """The bare JIDs of the people that the configuration names. Rooms have no contact list."""
     from ..xmpp import jid
 
-    people = [jid.parse(to) for to in given.routes.recipients() if not to.startswith(jid.ROOM)]
-    return list(dict.fromkeys(str(person._replace(resource="")) for person in people))
+    found = [jid.parse(to) for to in given.routes.recipients() if not to.startswith(jid.ROOM)]
+    bare = dict.fromkeys(str(one._replace(resource="")) for one in found)
+    return [address for address in bare if address not in given.rooms]

@@ -109,24 +109,23 @@ def _phone_book(given: Settings, spool: str) -> None:
         index.open()
         for name, options in given.sources.items():
             source = module(options.type).Source(name, options)
-            _try(name, source.check)
-            if isinstance(source, files.FileSource):
+            if _try(name, source.check) and isinstance(source, files.FileSource):
                 _try(name, partial(_indexed, index, source))
     if given.pop.places:
         _try("places", _places)
 
 
-def _try(name: str, check: Callable[[], str]) -> None:
+def _try(name: str, check: Callable[[], str]) -> bool:
     from ..phonebook.source import SourceError
 
     try:
-        _report(True, name, check())
+        return _report(True, name, check())
     except SourceError as error:
-        _report(False, name, str(error))
+        return _report(False, name, str(error))
     except OSError as error:
-        _report(False, name, f"{error.filename}: {error.strerror}")
+        return _report(False, name, f"{error.filename}: {error.strerror}")
     except Exception as error:  # a bug in the source or its library
-        _report(False, name, f"{type(error).__name__}: {error}")
+        return _report(False, name, f"{type(error).__name__}: {error}")
 
 
 def _session(given: Settings) -> bool:
@@ -184,7 +183,7 @@ def _indexed(index: Index, source: FileSource) -> str:
     if not contents:
         raise SourceError("the index doesn't have it yet; the next call makes it, or: screen-pop index")
     if contents.problem:
-        raise SourceError(contents.problem)
+        raise SourceError(f"when the index was made: {contents.problem}; to make it again: screen-pop index")
     is_current = contents.state == files.state(source, index.country)
     skipped = f", {contents.skipped:,} were skipped: {contents.reasons[0]}" if contents.skipped else ""
     return f"the index has {contents.entries:,} entries{'' if is_current else ' of what it was before'}{skipped}"

@@ -1,6 +1,4 @@
-"""Look a number up in the phone book: what each source says, how long it takes, the recipients, and the text that would
-be sent.
-"""
+"""Show what the phone book's sources say of a number, who would be told of the call, and the message."""
 
 from __future__ import annotations
 

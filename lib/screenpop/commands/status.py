@@ -172,7 +172,8 @@ def lines(report: dict[str, Any]) -> list[tuple[str, str]]:
         printed.append(_line("waiting", f"since {_clock(waiting['oldest'])} {waiting['reason']}"))
     for failure in failed[-SHOWN:]:
         reasons = "; ".join(f"{to}: {reason}" if to else str(reason) for to, reason in failure["reasons"].items())
-        printed.append(_line("failed", f"{_clock(failure['time'])} {failure['name']} {failure['caller']}: {reasons}"))
+        call = f"{failure['name']} {failure['caller']}".rstrip()  # a withheld number is empty
+        printed.append(_line("failed", f"{_clock(failure['time'])} {call}: {reasons}"))
     if len(failed) > SHOWN:
         printed.append(_line("", f"and {len(failed) - SHOWN} older ones"))
     for result in report["last"]:
