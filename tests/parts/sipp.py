@@ -21,9 +21,9 @@ bridge_simple bridge_holding bridge_builtin_features func_cdr func_dialplan app_
 """
 SDP = """
 v=0
-o=- 1 1 IN IP4 [local_ip]
+o=- 1 1 IN IP4 [media_ip]
 s=-
-c=IN IP4 [local_ip]
+c=IN IP4 [media_ip]
 t=0 0
 m=audio [media_port] RTP/AVP 0
 a=rtpmap:0 PCMU/8000"""
@@ -170,23 +170,10 @@ class Sipp:
         number = next(self._numbers)
         file, errors = self.folder / f"{number}.xml", self.folder / f"{number}.log"
         file.write_text(f'<?xml version="1.0" encoding="utf-8"?>\n<scenario name="{number}">\n{scenario}</scenario>\n')
-        media = str(free_udp_port(address))
-        command = [
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "sipp",
-            "-sf",
-            str(file),
-            "-i",
-            address,
-            "-p",
-            str(port),
-            "-mp",
-            media,
-        ]
-        command += ["-nostdin", "-aa", "-trace_err", "-error_file", str(errors), *options]
-        command += [f"{ASTERISK}:{self.port}"]
+        media = f"127.1.{number // 256}.{number % 256}"  # one each: sipp takes the ports behind that for RTP, too
+        command = ["setpriv", "--pdeathsig", "KILL", "sipp", "-sf", str(file), "-i", address, "-p", str(port)]
+        command += ["-mi", media, "-mp", str(free_udp_port(media))]
+        command += ["-nostdin", "-aa", "-trace_err", "-error_file", str(errors), *options, f"{ASTERISK}:{self.port}"]
         process = subprocess.Popen(
             command,
             cwd=self.folder,
