@@ -175,7 +175,7 @@ class PlayedSession:
         self.server.raise_at("send")
         self.unconfirmed.append(Stanza(xml, self.server.world.now))
 
-    def confirm(self, meanwhile: Callable[[], object]) -> None:
+    def confirm(self, meanwhile: Callable[[], object], accepted: Callable[[], object]) -> None:
         self._must_be_open()
         server = self.server
         server.windows.append(len(self.unconfirmed))
@@ -191,7 +191,11 @@ class PlayedSession:
             elif stanza.to in server.late_bounces:
                 server.sends_error(stanza.id, stanza.to, *server.late_bounces[stanza.to])
         server.raise_at("confirmation")
+        accepted()
         self.rooms.confirm()
+
+    def awaited(self) -> list[str]:
+        return []
 
     def keep_alive(self) -> float:
         self._must_be_open()

@@ -110,7 +110,7 @@ def _late_after() -> float:
 
 
 def _age(path: str) -> float:
-    """The age in seconds of a call, or of what a message tells; of a foreign file, since its last change."""
+    """The seconds since a call, or since what a message tells; of a foreign file, since its last change."""
     try:
         if "~" in os.path.basename(path):
             return records.read_message(path).event.age()
