@@ -380,6 +380,7 @@ def played() -> Rooms:
 def scripted(played: Rooms, certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
     monkeypatch.setattr(session, "STEP_DEADLINE", 1.0)
     monkeypatch.setattr(rooms, "WAIT", 0.3)
+    monkeypatch.setattr(rooms, "REFLECTION", 0.3)
     with ScriptedServer(certificate, handles=played) as server:
         yield server
 

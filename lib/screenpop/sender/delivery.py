@@ -44,7 +44,6 @@ class Delivery:
                 session.send(xml)
             if self.in_flight:
                 session.confirm(meanwhile, lambda: self._settle_accepted(session, settings))
-                self.replies.step("message", "confirmed by the server")
             confirmed = True
             self.window.confirmed(time.monotonic() - began, STEP_DEADLINE)
         finally:
@@ -57,6 +56,7 @@ class Delivery:
 
     def _settle_accepted(self, session: Session, settings: Settings) -> None:
         """Those for which no room is waited for any more."""
+        self.replies.step("message", "confirmed by the server")
         awaited = session.awaited()
         for stanza_id in [one for one in self.in_flight if one not in awaited]:
             self._settle(stanza_id, settings)
