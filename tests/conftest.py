@@ -115,5 +115,5 @@ def box() -> Iterator[Box]:
 def asterisk(box: Box) -> Iterator[Asterisk]:
     """For the harness: one that runs the probe."""
     recording.install_probe(box)
-    with Asterisk(box, recording.EXTENSIONS, env=recording.ENV) as asterisk:
+    with Asterisk(box, recording.EXTENSIONS, env=recording.ENV, configuration=recording.CONFIGURATION) as asterisk:
         yield asterisk

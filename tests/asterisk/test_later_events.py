@@ -25,6 +25,8 @@ from parts.waiting import eventually
 
 OUTBOX = "/var/spool/asterisk/screen_pop"
 PHONES = {
+    "alice": "answers",  # of the sample
+    "bob": "rings",
     "desk": "answers",
     "porch": "answers late",
     "quick": "hangs up",
@@ -43,14 +45,13 @@ LINES = {
     "215": [POP, "Answer()", "Playback(beep)", "Dial(PJSIP/hall,1)"],
     "207": [POP, "Dial(PJSIP/desk,30,U(screen_pop))"],
     "208": [POP, "Dial(PJSIP/reception,30)"],
-    "209": [POP, "Dial(Local/216@incoming&Local/213@incoming,30)"],
+    "209": [POP, "Dial(Local/216@lines&Local/213@lines,30)"],
     "210": [POP, POP, "Dial(PJSIP/desk,30)"],
     "211": [POP, "NoOp(dialplan: ${AGISTATUS} ${SCREEN_POP_STATUS} ${SCREEN_POP_ID})"],
     "212": [POP, "Dial(PJSIP/hall,1)", "Dial(PJSIP/desk,30)"],
     "213": [POP, "Dial(PJSIP/hall,30)"],
     "214": [POP, "Dial(PJSIP/quick,30)"],
     "216": [POP, "Dial(PJSIP/porch,30)"],
-    "300": [POP, "Queue(sales,r,,,30)"],
     "301": [POP, "Queue(tired,r,,,1)"],
     "302": [POP, "Queue(tired,r,,,30)"],
     "303": [POP, "Answer()", "Playback(beep)", "Queue(tired,r,,,1)"],
@@ -97,11 +98,10 @@ REPLACE = "{urn:xmpp:message-correct:0}replace"
 
 
 def dialplan() -> str:
-    """One line for screen_pop in each extension, and the sample's context."""
+    """One line for screen_pop in each extension, and the sample."""
     sample = (CHECKOUT / "extensions.conf.sample").read_text()
-    context = sample[sample.index("[screen_pop]") : sample.index("[incoming]")]
     lines = [f"exten => {number},1," + "\n same => n,".join([*apps, "Hangup()"]) for number, apps in LINES.items()]
-    return "\n".join([context, "[incoming]", *lines, ""])
+    return "\n".join([sample, "[lines]", "include => incoming", *lines, ""])
 
 
 @dataclass
@@ -192,7 +192,7 @@ def started(
     # Asterisk looks its machine's name up for each call; a name server's timeout would hold the calls up
     box.path("/etc/hosts").write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")
     with box, server, Sipp(tmp_path_factory.mktemp("sipp"), PHONES) as sipp:
-        files = {**sipp.configuration("incoming"), "queues.conf": QUEUES, "voicemail.conf": VOICEMAIL}
+        files = {**sipp.configuration("lines"), "queues.conf": QUEUES, "voicemail.conf": VOICEMAIL}
         with in_real_asterisk(box, server, dialplan(), PHONE_BOOK, files, linger=60) as (asterisk, alice):
             with ExitStack() as end:
                 yield Running(asterisk, server, alice, sipp, end)
@@ -213,6 +213,9 @@ def test_a_customers_call_that_is_answered(running: Running) -> None:
 @pytest.mark.parametrize(
     ("does", "extension", "outcome"),
     [
+        pytest.param("talks", "123", "Call: answered by alice, 1 s", id="the sample's phone"),
+        pytest.param("talks", "125", "Call: answered by alice, 1 s", id="the sample's phone, DELIVERED"),
+        pytest.param("talks", "126", "Call: answered by alice", id="the sample's phones, told at once"),
         pytest.param("is refused", "202", r"Missed call, \d\d:\d\d, rang [12] s", id="nobody answers"),
         pytest.param("cancels", "213", r"Missed call, \d\d:\d\d, rang [12] s", id="the caller gives up"),
         pytest.param("is refused", "203", r"Call, \d\d:\d\d, busy", id="busy"),
@@ -221,7 +224,7 @@ def test_a_customers_call_that_is_answered(running: Running) -> None:
         pytest.param("talks", "212", "Call: answered by desk, 1 s", id="the second phone answers"),
         pytest.param("is hung up on", "206", "Call: answered, 1 s", id="only an announcement"),
         pytest.param("is hung up on", "215", r"Missed call, \d\d:\d\d, rang [12] s", id="a phone after a greeting"),
-        pytest.param("talks", "300", "Call: answered by desk, 1 s", id="a queue answers"),
+        pytest.param("talks", "300", "Call: answered by desk, 1 s", id="the sample's queue"),
         pytest.param("is refused", "301", r"Missed call, \d\d:\d\d, rang [12] s", id="a queue doesn't answer"),
         pytest.param("cancels", "302", r"Missed call, \d\d:\d\d, rang [12] s", id="the caller leaves the queue"),
         pytest.param("is hung up on", "303", r"Missed call, \d\d:\d\d, rang [12] s", id="a queue after a greeting"),
@@ -299,7 +302,7 @@ def test_who_answers_is_told_at_once_and_nothing_more(running: Running) -> None:
 
 
 def test_phones_whose_own_lines_pop(running: Running) -> None:
-    """Dial(Local/216@incoming&Local/213@incoming): three channels pop, and each ends in its own way."""
+    """Dial(Local/216@lines&Local/213@lines): three channels pop, and each ends in its own way."""
     call = running.call("talks", "209", "+15550005555")
     firsts = [running.message() for _ in range(3)]
     call.end()

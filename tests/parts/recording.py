@@ -51,7 +51,15 @@ exten => h,1,{AGI}
 [held]
 exten => held,1,AGI(${{SCRIPT}})
  same => n,System(echo dialplan ${{AGISTATUS}} >> ${{ORDER}})
+
+[inherited]
+exten => first,1,AGI(${{SCRIPT}})
+ same => n,Dial(Local/second@inherited)
+exten => second,1,Set(FILE(${{ORDER}},,,al,u)=${{PLAIN}} ${{ONCE}} ${{ALWAYS}})
+ same => n,Dial(Local/third@inherited)
+exten => third,1,Set(FILE(${{ORDER}},,,al,u)=${{PLAIN}} ${{ONCE}} ${{ALWAYS}})
 """
+CONFIGURATION = {"modules.conf": "load = func_dialplan.so\n"}
 DIALPLAN = {"probe,sub": ["1"], "probe,commands": ["1", "2", "3", "after"]}
 
 Record = dict[str, Any]
@@ -127,7 +135,7 @@ def usage(record: Record) -> dict[str, list[str]]:
 def main() -> None:
     with Box() as box:
         install_probe(box)
-        with Asterisk(box, EXTENSIONS, env=ENV) as asterisk:
+        with Asterisk(box, EXTENSIONS, env=ENV, configuration=CONFIGURATION) as asterisk:
             records = {scenario: record_asterisk(asterisk, scenario) for scenario in SCENARIOS}
     for name, content in (("asterisk-22", records), ("asterisk-22-usage", usage(records["commands"]))):
         (RECORDINGS / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")

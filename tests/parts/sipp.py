@@ -170,11 +170,10 @@ class Sipp:
         number = next(self._numbers)
         file, errors = self.folder / f"{number}.xml", self.folder / f"{number}.log"
         file.write_text(f'<?xml version="1.0" encoding="utf-8"?>\n<scenario name="{number}">\n{scenario}</scenario>\n')
-        media = f"127.1.{number // 256}.{number % 256}"  # one each: besides its port, sipp takes those behind it
+        media = f"127.1.{number // 256}.{number % 256}"  # one each: sipp takes the ports behind that for RTP, too
         command = ["setpriv", "--pdeathsig", "KILL", "sipp", "-sf", str(file), "-i", address, "-p", str(port)]
-        command += ["-mi", media, "-mp", str(free_udp_port(media)), "-nostdin", "-aa"]
-        command += ["-trace_err", "-error_file", str(errors), *options]
-        command += [f"{ASTERISK}:{self.port}"]
+        command += ["-mi", media, "-mp", str(free_udp_port(media))]
+        command += ["-nostdin", "-aa", "-trace_err", "-error_file", str(errors), *options, f"{ASTERISK}:{self.port}"]
         process = subprocess.Popen(
             command,
             cwd=self.folder,

@@ -70,6 +70,8 @@ class Server:
         self.taken: list[Stanza] = []
         self.windows: list[int] = []  # how many messages shared each confirmation
         self.bounces: dict[str, tuple[str, str]] = {}  # by recipient: type and reason, before the confirmation
+        self.silent_rooms: set[str] = set()  # their messages are not sent back
+        self.waiting_for_rooms: Callable[[], object] = lambda: None  # what happens during that wait
         self.late_bounces: dict[str, tuple[str, str]] = {}  # the same, after it
         self.error: SessionError | None = None
         self.error_at = "sign-in"  # or "send", "confirm", "confirmation" (it has taken them), "process", "keep-alive"
@@ -78,7 +80,6 @@ class Server:
         self.working: Callable[[], object] = lambda: None  # and while it handles a window
         self.closing: Callable[[], object] = lambda: None  # and while a session is closed
         self.rooms: dict[str, NotJoined | None] = {}  # recipients that are rooms; why one can't be entered
-        self.silent_rooms: set[str] = set()  # those that don't send messages back
         self.session: PlayedSession | None = None
 
     def __call__(
@@ -160,6 +161,7 @@ class PlayedSession:
         self.redirected_to = ""
         self.rooms = PlayedRooms(self)
         self.unconfirmed: list[Stanza] = []
+        self.silent: dict[str, str] = {}  # stanza ids and rooms
         self.incoming: list[Callable[[PlayedSession], None]] = []
         self.reads, self.writes = os.pipe()
 
@@ -175,7 +177,7 @@ class PlayedSession:
         self.server.raise_at("send")
         self.unconfirmed.append(Stanza(xml, self.server.world.now))
 
-    def confirm(self, meanwhile: Callable[[], object]) -> None:
+    def confirm(self, meanwhile: Callable[[], object], accepted: Callable[[], object]) -> None:
         self._must_be_open()
         server = self.server
         server.windows.append(len(self.unconfirmed))
@@ -186,12 +188,21 @@ class PlayedSession:
         while self.unconfirmed:
             stanza = self.unconfirmed.pop(0)
             server.taken.append(stanza)
-            if stanza.to in server.bounces:
+            if stanza.to in server.silent_rooms:
+                self.silent[stanza.id] = stanza.to
+            elif stanza.to in server.bounces:
                 self.on_error(stanza.id, stanza.to, *server.bounces[stanza.to])
             elif stanza.to in server.late_bounces:
                 server.sends_error(stanza.id, stanza.to, *server.late_bounces[stanza.to])
         server.raise_at("confirmation")
+        accepted()
+        for stanza_id in self.awaited():
+            server.waiting_for_rooms()
+            self.on_error(stanza_id, self.silent.pop(stanza_id), "wait", "the room has not sent the message back")
         self.rooms.confirm()
+
+    def awaited(self) -> list[str]:
+        return list(self.silent)
 
     def keep_alive(self) -> float:
         self._must_be_open()

@@ -380,6 +380,7 @@ def played() -> Rooms:
 def scripted(played: Rooms, certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
     monkeypatch.setattr(session, "STEP_DEADLINE", 1.0)
     monkeypatch.setattr(rooms, "WAIT", 0.3)
+    monkeypatch.setattr(rooms, "REFLECTION", 0.3)
     with ScriptedServer(certificate, handles=played) as server:
         yield server
 
@@ -497,6 +498,25 @@ def test_a_domain_of_accounts_has_no_rooms(visit: Box, played: Rooms) -> None:
     played.identity = ACCOUNT_SERVER
     assert not visit.enter(ROOM) and not visit.enter(ROOM)
     assert (played.asked, played.joins) == (1, [])
+
+
+def test_a_domain_that_was_down_is_asked_again(
+    visit: Box, scripted: ScriptedServer, played: Rooms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_down(conversation: Conversation, stanza: ET.Element) -> bool:
+        if stanza.get("to") == SERVICE and stanza.find("{*}query") is not None:
+            played.asked += 1
+            conversation.reply(stanza, "error", "<error type='wait'/>")
+            return True
+        return played(conversation, stanza)
+
+    scripted.handles = is_down
+    assert not visit.enter(ROOM) and not visit.enter(ROOM)
+    assert played.asked == 1
+    scripted.handles = played
+    monkeypatch.setattr(rooms, "PAUSE", 0.0)
+    visit.send(ROOM)
+    assert (visit.errors, played.asked, set(played.joins)) == ([], 2, {f"{ROOM}/pbx"})
 
 
 def test_what_a_person_of_another_domain_answers_is_told(visit: Box, scripted: ScriptedServer, played: Rooms) -> None:

@@ -1,4 +1,4 @@
-"""The examples of docs/phonebook.md and of screen_pop.conf.sample are what the program accepts; links are right."""
+"""The examples of docs/phonebook.md and screen_pop.conf.sample are what the program accepts; links lead somewhere."""
 
 from __future__ import annotations
 

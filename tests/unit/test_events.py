@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from parts.world import ALICE, BOB, CAROL, Stanza, World, world
+from parts.world import ALICE, BOB, CAROL, START, Stanza, World, world
 from screenpop.call import Call
+from screenpop.commands import status
 from screenpop.pop.message import text
 from screenpop.spool import trigger
 from screenpop.xmpp.errors import SessionError
@@ -367,11 +368,51 @@ def test_the_clock_is_set_back_between_two_events_of_a_call_that_waits(world: Wo
 
 
 def test_events_that_follow_themselves_or_each_other_are_told(world: World) -> None:
-    one, two, three = (Call(number=number, event="missed", extension="201") for number in "123")
+    one, two, three = (Call(time=START + n, number=str(n), event="missed", extension="201") for n in (1, 2, 3))
     one.follows, two.follows, three.follows = one.id, three.id, two.id
     for call in (one, two, three):
         world.queue(call)
     world.run(MINUTE)
     said = [body.partition(" to ")[0] for body, _ in told(world)]
-    assert said == ["Missed call from 1", "Missed call from 2", "corrected: Missed call from 2"]
+    assert said == ["Missed call from 1", "Missed call from 3", "corrected: Missed call from 3"]
     assert not world.waiting()
+
+
+def test_whoever_waits_for_an_event_that_nobody_wants_does_not_wait_for_long(world: World) -> None:
+    configure(world, more="events = missed")
+    call, pop = world.call_that_is_waited_for()
+    world.run(1)
+    _, end = world.call_that_is_waited_for(event="answered", follows=call.id)
+    world.run(1)
+    assert [reply["status"] for replies in (pop, end) for reply in replies.read()] == ["DELIVERED", "DELIVERED"]
+    assert not world.server.taken
+
+
+def test_the_command_test_is_shown_whatever_people_want_to_be_told(world: World) -> None:
+    configure(world, more="events = missed")
+    _, replies = world.call_that_is_waited_for(receipt=True, extension="test")
+    world.run(1)
+    assert told(world) == [("Call from 1 to test", ALICE)]
+    assert [reply["status"] for reply in replies.read() if "status" in reply] == ["DELIVERED"]
+
+
+def test_a_correction_that_has_just_been_queued_is_not_stuck(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.run(1)
+    world.now += HOUR
+    world.server.error = DOWN
+    event(world, call, peer="bob")
+    world.run(1)
+    report = status.examine(world.outbox.path)
+    assert (report["waiting"]["count"], report["stuck"]) == (1, False)
+
+
+def test_a_message_that_has_failed_is_sent_again_with_the_outcome(world: World) -> None:
+    world.server.bounces[ALICE] = ("cancel", "item-not-found")
+    call = world.call("1", extension="201")
+    world.at(10, lambda: event(world, call, peer="bob"))
+    world.at(20, world.server.bounces.clear)
+    world.at(30, lambda: world.ring(trigger.RETRY))
+    world.run(HOUR)
+    assert told(world)[1:] == [("Call from 1 to 201: answered by bob", ALICE)]
+    assert not world.waiting() and not world.failed()

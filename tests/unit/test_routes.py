@@ -47,6 +47,11 @@ def test_a_recipient_that_is_said_to_be_a_room_keeps_its_prefix() -> None:
     assert list(wrong) == ["room:", "Room:a@example.org"]
 
 
+def test_a_room_is_told_once_with_and_without_its_prefix() -> None:
+    told, _ = recipients(Call(to="r@rooms.example.org&alice@example.org&room:r@rooms.example.org"), CONFIGURED)
+    assert told == ["alice@example.org", "room:r@rooms.example.org"]
+
+
 def test_the_phone_book_adds_recipients() -> None:
     notify = "carol@example.org & bob@example.org&room:r@example.org & nobody at all"
     told, wrong = recipients(Call(), CONFIGURED, notify)

@@ -323,6 +323,16 @@ def test_a_server_that_confirms_only_two_in_time_gets_all_messages_in_smaller_wi
     assert Counter(map(caller, world.server.texts())) == dict.fromkeys(map(str, range(12)), 1)
 
 
+def test_those_who_are_in_no_silent_room_do_not_wait_for_it(world: World) -> None:
+    seen: list[tuple[list[Any], list[Any]]] = []
+    world.server.silent_rooms = {BOB}
+    world.server.waiting_for_rooms = lambda: seen.append((world.sent(), world.waiting()))
+    world.call("1", to=f"{ALICE}&{BOB}")
+    world.run()
+    assert seen == [([("1", ALICE)], [("1", BOB)])]
+    assert world.waiting() == [("1", BOB)]
+
+
 def test_calls_are_taken_in_while_the_server_handles_a_window(world: World) -> None:
     def comes() -> None:
         if not waiting:

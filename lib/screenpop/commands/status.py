@@ -110,10 +110,10 @@ def _late_after() -> float:
 
 
 def _age(path: str) -> float:
-    """The age of a call or message in seconds; of a foreign file, the seconds since its last change."""
+    """The seconds since a call, or since what a message tells; of a foreign file, since its last change."""
     try:
         if "~" in os.path.basename(path):
-            return records.read_message(path).call.age()
+            return records.read_message(path).event.age()
         return records.read_call(path).age()
     except FileNotFoundError:
         return 0.0

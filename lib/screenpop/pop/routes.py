@@ -29,7 +29,7 @@ def recipients(call: Call, configured: Sequence[str], notify: str = "") -> tuple
             valid[jid.recipient(text)] = None
         except ValueError as error:
             invalid[text] = str(error)
-    return list(valid), invalid
+    return [to for to in valid if f"{jid.ROOM}{to}" not in valid], invalid
 
 
 def _texts(joined: str) -> list[str]:

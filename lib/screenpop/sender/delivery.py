@@ -43,18 +43,27 @@ class Delivery:
                 self.in_flight[message.id] = message
                 session.send(xml)
             if self.in_flight:
-                session.confirm(meanwhile)
-                self.replies.step("message", "confirmed by the server")
+                session.confirm(meanwhile, lambda: self._settle_accepted(session, settings))
             confirmed = True
             self.window.confirmed(time.monotonic() - began, STEP_DEADLINE)
         finally:
             if not confirmed:
                 self.window.lost()
-            for stanza_id, message in self.in_flight.items():
-                result = self._errors.get(stanza_id, SENT if confirmed else None)
-                if result:
-                    self.results.settle(message, result, settings.pop.give_up_after)
+            for stanza_id in list(self.in_flight):
+                if confirmed or stanza_id in self._errors:
+                    self._settle(stanza_id, settings)
             self.in_flight = {}
+
+    def _settle_accepted(self, session: Session, settings: Settings) -> None:
+        """Those for which no room is waited for any more."""
+        self.replies.step("message", "confirmed by the server")
+        awaited = session.awaited()
+        for stanza_id in [one for one in self.in_flight if one not in awaited]:
+            self._settle(stanza_id, settings)
+
+    def _settle(self, stanza_id: str, settings: Settings) -> None:
+        result = self._errors.get(stanza_id, SENT)
+        self.results.settle(self.in_flight.pop(stanza_id), result, settings.pop.give_up_after)
 
     def _stanzas(
         self, session: Session, names: list[str], settings: Settings, facts: Facts

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 from ..call import Call
 from ..phonebook.lookup import Lookup
-from ..spool.records import Message
+from ..spool.records import NO_RECIPIENT, Message
 
 
 def followed(event: Call) -> list[str]:
@@ -22,7 +22,8 @@ def messages(
     event: Call, firsts: Iterable[tuple[str, Message]], lookup: Lookup, has_second: Callable[[Message], bool]
 ) -> list[Message]:
     """`firsts`: the first messages of the calls, each with its folder. `lookup`: what the phone book knows by now, of
-    one of the callers; or of the event's number, which may be that of who has answered.
+    one of the callers; or of the event's number, which may be that of who has answered. A message that has failed keeps
+    its reason, and tells of the outcome if it is ever sent again.
     """
     found = []
     for folder, first in firsts:
@@ -34,6 +35,7 @@ def messages(
         if folder == "sent" and not first.is_silent:
             if not has_second(first):
                 found.append(Message(first.call, first.to, "", known, event, is_second=True))
-        elif folder != "failed":
-            found.append(Message(first.call, first.to, "", known, event))
+        elif first.to != NO_RECIPIENT:
+            reason = "" if folder != "failed" else first.reason or "it has failed before"
+            found.append(Message(first.call, first.to, reason, known, event))
     return found

@@ -108,8 +108,9 @@ class Intake:
         wanted = settings.pop.events
         firsts = self.queue.first_messages(events.followed(call))
         if firsts:
-            waiting = events.messages(call, firsts, lookup, self.queue.has_second)
-            self._make(name, call, waiting if call.event in wanted else [])
+            found = events.messages(call, firsts, lookup, self.queue.has_second) if call.event in wanted else []
+            failed = [message for message in found if message.reason]
+            self._make(name, call, [message for message in found if not message.reason], failed)
         else:
             self._make(name, call, *self._messages(settings.routes, wanted, call, record, lookup.contact()))
 
@@ -122,7 +123,7 @@ class Intake:
         reasons = {**route.invalid, **failed_before}
         waiting = [Message(call, to, "", contact) for to in route.to if to not in told and to not in reasons]
         failed = [Message(call, to, reason, contact) for to, reason in reasons.items()]
-        if call.event in wanted:
+        if call.event in wanted or call.receipt:  # `screen-pop test` is always shown
             return waiting, failed, []
         for message in waiting:
             message.is_silent = True

@@ -36,6 +36,9 @@ class Replies:
         """From now on these messages are waited for, if the FIFO of the call is there."""
         if not os.path.exists(fifo):
             return
+        if not messages:
+            tell(fifo, status="DELIVERED", reason=f"there is nobody to be told of this event: {call.event}")
+            return
         self._waiting[call.id] = _Call(fifo, call, {message.name for message in messages})
         if call.receipt:
             self._step_began = time.monotonic()

@@ -8,7 +8,7 @@ room or the people in it send is kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ..text import clean
@@ -19,6 +19,7 @@ from .stream import Client, stanza_error
 from .xmpppy import protocol
 
 WAIT = 2.0  # seconds for a domain to say whether it has rooms, and for a room to let us in
+REFLECTION = 3.0  # seconds for a room to send a message back; meanwhile, all other calls wait
 PAUSE = 60.0  # seconds for which a room that was silent gets nothing, as each wait for it delays the other recipients
 REFUSED_FOR = 5.0  # seconds for which a refusal counts: the next messages of a window, but not those after a change
 NICKNAMES = 5  # that are tried if others have ours
@@ -102,7 +103,7 @@ class Rooms:
         room = self._rooms.get(key) or self._candidates.setdefault(key, Room(str(address), password))
         if recipient.startswith(jid.ROOM) or self._has_rooms(address.domain):
             self._join(room)
-        elif address.domain not in self._domains:
+        elif address.domain not in self._domains or self._should_ask_again(address.domain):
             self._asked[address.domain] = time.monotonic()
             self._domains[address.domain] = self.client.begin_request(xep_0030.request(address.domain), "message")
 
@@ -132,15 +133,19 @@ class Rooms:
         self._unconfirmed[stanza_id] = self._rooms[jid.folded(jid.address(recipient))]
 
     def confirm(self) -> None:
-        """Wait for the reflections that are missing, until the deadline of the client."""
+        """Wait for the reflections that are missing."""
         reason = "the room has not sent the message back"
         try:
-            self._wait(lambda: not self._unconfirmed, self.client.deadline)
+            self._wait(lambda: not self._unconfirmed, time.monotonic() + REFLECTION)
         except SessionError as error:  # what the server has confirmed stays confirmed
             reason = f"{reason} before the session ended: {error.what}"
         for room in set(self._unconfirmed.values()):
             room.fail("wait", reason, PAUSE)
             self._put_off(room, "wait", reason)
+
+    def awaited(self) -> Collection[str]:
+        """The ids of the messages whose reflections are missing."""
+        return self._unconfirmed.keys()
 
     def leave(self) -> None:
         """Raises OSError."""
@@ -166,6 +171,11 @@ class Rooms:
     def _has_rooms(self, domain: str) -> bool:
         """If it has answered; an answer that came late counts from then on."""
         return any("conference" in xep_0030.categories(response) for response in self._domains.get(domain, ()))
+
+    def _should_ask_again(self, domain: str) -> bool:
+        """An error may mean that its rooms, or the way to them, were down for a moment."""
+        has_failed = any(response.getType() == "error" for response in self._domains[domain])
+        return has_failed and time.monotonic() > self._asked[domain] + PAUSE
 
     def _wait(self, condition: Callable[[], Any], until: float) -> None:
         self.client.deadline = max(until, time.monotonic()) + DEADLINE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from ..call import uptime
@@ -210,18 +210,25 @@ class Session:
         with self.client.sending("message"):
             self.client.send(message)
 
-    def confirm(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+    def confirm(
+        self, meanwhile: Callable[[], object] = lambda: None, accepted: Callable[[], object] = lambda: None
+    ) -> None:
         """Return when the server has accepted all that was sent: it handles stanzas in order, so its response to a ping
         (XEP-0199), a result or an error, means that it has handled everything before the ping. Its errors to these
         messages arrive before that response. Rooms have sent their messages back then, or `on_error` was called.
-        `meanwhile` is called while the server works.
+        `meanwhile` is called while the server works, `accepted` when it has, and only rooms may be missing (`awaited`).
         """
         self._start_deadline(self.client)
         responses = self.client.begin_request(self._ping(), "message")
         meanwhile()
         self.client.wait(lambda: responses, "message")
+        accepted()
         if self._rooms:
             self._rooms.confirm()
+
+    def awaited(self) -> Collection[str]:
+        """The ids of the messages that rooms have not sent back yet."""
+        return self._rooms.awaited() if self._rooms else ()
 
     def _ping(self) -> Any:
         return protocol.Protocol(
