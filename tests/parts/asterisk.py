@@ -31,6 +31,7 @@ nocolor = yes
     "logger.conf": f"""
 [general]
 dateformat = %FT%T.%3q
+logger_queue_limit = 100000
 [logfiles]
 {Path(LOG).name} => notice,warning,error,verbose
 """,
