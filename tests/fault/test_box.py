@@ -135,7 +135,7 @@ def test_a_sender_without_file_descriptors_goes_on_when_it_has_some(pbx: Pbx, pr
         assert sender
         pbx.wait_until(lambda: state.read(pbx.outbox.path).get("last"))
         before = resource.prlimit(sender, resource.RLIMIT_NOFILE)
-        lowest = max(int(name) for name in os.listdir(f"/proc/{sender}/fd")) + 1
+        lowest = min({*range(1000)} - {int(name) for name in os.listdir(f"/proc/{sender}/fd")})  # that is free
         resource.prlimit(sender, resource.RLIMIT_NOFILE, (lowest, before[1]))
         pbx.configure(late_after=31)  # so that it needs another session
         with strace.attached(sender, tmp_path / "trace") as trace:
