@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from screenpop.call import Call
 from screenpop.spool import records
 from screenpop.spool.outbox import Outbox
 from screenpop.spool.records import Message
+from screenpop.spool.trigger import Trigger
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    """An outbox for which the test plays the sender."""
+    made = Outbox(str(tmp_path / "outbox"))
+    made.make()
+    trigger = Trigger.acquire(made.path)
+    assert trigger
+    yield made
+    trigger.close()
+    os.close(trigger.lock)
 
 
 def files(outbox: Outbox, folder: str) -> list[str]:

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from fake_agi import Channel, Result
 from parts.agi_commands import parse_args
 from parts.asterisk import watch
-from parts.spool import calls, files, messages, tell
+from parts.spool import calls, files, messages, outbox, tell
 from parts.waiting import eventually
 from screenpop.call import Call
 from screenpop.doors import intake
@@ -40,6 +40,8 @@ from screenpop.spool.outbox import FOLDERS, Outbox
 from screenpop.spool.trigger import Trigger
 from screenpop.text import clean
 
+__all__ = ["outbox"]
+
 ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "screen_pop.py")
 FROM_SCRIPT = "<"
@@ -48,18 +50,6 @@ NAME = 'GET VARIABLE "DB(cidname/%s)"'
 FOLLOWING = re.compile("SCREEN_POP_(ID|OWN)|DIALPLAN_EXISTS")  # the commands for later events (test_following.py)
 SET = 'SET VARIABLE "SCREEN_POP_STATUS" "{}"'.format
 HOSTILE = 'x" 1\nSET VARIABLE PWNED 1\n\\" "${PWNED} `id` \\'
-
-
-@pytest.fixture
-def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    """An outbox for which the test plays the sender."""
-    made = Outbox(str(tmp_path / "outbox"))
-    made.make()
-    trigger = Trigger.acquire(made.path)
-    assert trigger
-    yield made
-    trigger.close()
-    os.close(trigger.lock)
 
 
 def environment(outbox: Outbox) -> dict[str, str]:

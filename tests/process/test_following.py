@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fake_agi import FROM_SCRIPT, Channel, Result
-from parts.spool import calls
+from parts.spool import calls, outbox
 from screenpop.call import Call
 from screenpop.spool.outbox import Outbox
-from screenpop.spool.trigger import Trigger
+
+__all__ = ["outbox"]
 
 SCRIPT = str(Path(__file__).parents[2] / "screen_pop.py")
 
@@ -28,18 +28,6 @@ RECORD = {
     "CDR(dstchannel)": "PJSIP/desk-phone-0000002a",
 }
 UNANSWERED_QUEUE = {"ANSWEREDTIME": "0", "DIALEDTIME": "2", "ABANDONED": "TRUE"}
-
-
-@pytest.fixture
-def outbox(tmp_path: Path) -> Iterator[Outbox]:
-    """An outbox for which the test plays the sender."""
-    made = Outbox(str(tmp_path / "outbox"))
-    made.make()
-    trigger = Trigger.acquire(made.path)
-    assert trigger
-    yield made
-    trigger.close()
-    os.close(trigger.lock)
 
 
 def run(outbox: Outbox, channel: Channel, *arguments: str, **how: Any) -> tuple[Call, Result]:

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Mapping
 
-from ..call import Call
+from ..call import EVENTS, OUTCOMES, Call
 from ..text import clean
 from .languages import ENGLISH
 
@@ -28,8 +28,8 @@ def _default(event: str, texts: Texts) -> str:
     return texts.gettext("Call from {caller} to {extension}") + _MORE
 
 
-DEFAULTS = {event: _default(event, ENGLISH) for event in ("ringing", "answered", "missed", "busy", "voicemail")}
-DEFAULT = DEFAULTS["ringing"]
+DEFAULTS = {event: _default(event, ENGLISH) for event in (EVENTS[0], *OUTCOMES)}
+DEFAULT = DEFAULTS[EVENTS[0]]
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 LONGEST = 2000  # characters of a text
 LONGEST_FIELD = 500

@@ -23,8 +23,6 @@ NO_RECIPIENT = ""  # of a call that failed before it was known who is told
 
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
-
-
 _MESSAGE_ID = re.compile(r"([\w.-]{1,100})-([0-9a-f]{8})(-2)?")
 
 
