@@ -137,11 +137,11 @@ class Pbx:
         assert process.returncode == status, output
         return output
 
-    def start_screen_pop(self, *arguments: str) -> subprocess.Popen[str]:
+    def start_screen_pop(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         path = os.pathsep.join(filter(None, [self.env.get("PYTHONPATH"), str(self.library)]))
         return subprocess.Popen(
             [sys.executable, "-m", "screenpop", *arguments],
-            env={**os.environ, **self.env, "PYTHONPATH": path},
+            env={**os.environ, **self.env, "PYTHONPATH": path, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

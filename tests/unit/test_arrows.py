@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "libraries": set[str](),
     "sender": {*BASE, "log", "phonebook", "spool", "pop", "xmpp", "settings", "libraries"},
     "doors": {"call", "text", "spool"},
-    "commands": {*BASE, "log", "phonebook", "spool", "pop", "xmpp", "settings", "libraries"},
+    "commands": {*BASE, "log", "phonebook", "spool", "pop", "xmpp", "settings", "libraries", "sender", "doors"},
     "__init__": set[str](),
     "__main__": {"__init__", "commands", "libraries"},
 }

@@ -1,7 +1,8 @@
 """The sender's loop: read the trigger, take calls in, send a window of messages, wait.
 
 A door starts the sender when a call comes and none is up (spool/trigger.py). It stays for `linger` seconds after the
-last call, and for as long as anything waits. What must not be forgotten is in the spool: a kill loses nothing.
+last call, and for as long as anything waits. A resident sender (`screen-pop serve`) stays, and keeps its session up.
+What must not be forgotten is in the spool: a kill loses nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import select
 import signal
 import threading
 import time
+from typing import Protocol
 
 from .. import log, settings
 from ..call import uptime
@@ -42,9 +44,24 @@ class Leave(BaseException):
     """SIGTERM came while nothing was in flight."""
 
 
+class Service(Protocol):
+    """What is in the process of a resident sender beside it."""
+
+    def follow(self, current: settings.Settings) -> None:
+        """The configuration was read."""
+
+    def alive(self) -> None:
+        """Called all the time."""
+
+    def doors(self) -> list[str]:
+        """The addresses at which doors listen."""
+
+
 class Sender:
-    def __init__(self, queue: Queue, wake: Trigger, conf: str) -> None:
-        self.queue, self.trigger, self.conf = queue, wake, conf
+    """`service`: given to a resident sender."""
+
+    def __init__(self, queue: Queue, wake: Trigger, conf: str, service: Service | None = None) -> None:
+        self.queue, self.trigger, self.conf, self.service = queue, wake, conf, service
         self.settings: settings.Settings | None = None
         self.index_folder = _index_folder(queue.path)
         self.book = Book({}, self.index_folder, PopOptions.country, PopOptions.places, PopOptions.lookup_wait)
@@ -64,11 +81,15 @@ class Sender:
         self.queue_is_read = False  # what the sender before has left in it
         self.index_wanted = False  # by `screen-pop index`
         self.index_problems: list[str] = []  # of the last build; each is logged once
-        self.leaving = False
+        self.leaving = self.reload_wanted = False
 
     def run(self) -> None:
-        """Until there has been nothing to do for `linger` seconds, SIGTERM comes, or another sender has the spool."""
+        """Until there has been nothing to do for `linger` seconds, SIGTERM comes, or another sender has the spool. The
+        first of these does not end a resident one, and SIGHUP lets that read the configuration again.
+        """
         signal.signal(signal.SIGTERM, self._on_sigterm)
+        if self.service:
+            signal.signal(signal.SIGHUP, self._on_sighup)
         try:
             self._begin()
             last_work = time.monotonic()
@@ -77,12 +98,14 @@ class Sender:
                     self.connection.close()
                     return
                 self._read_trigger()
+                if self.leaving:
+                    break
                 if self._work():
                     last_work = time.monotonic()
                     continue
                 if self.flush_began is not None:
                     self.tried, self.flush_began = self.flush_began, None
-                linger = self.settings.pop.linger if self.settings else 0.0
+                linger = math.inf if self.service else self.settings.pop.linger if self.settings else 0.0
                 # the next sender would know nothing of a refused sign-in, and try again at once
                 leave_at = max(last_work + linger, self.connection.pause.refused_until)
                 if not self._something_waits() and time.monotonic() >= leave_at:
@@ -125,6 +148,10 @@ class Sender:
             raise Leave
         signal.alarm(LEAVE_WITHIN)
 
+    def _on_sighup(self, *_: object) -> None:
+        self.reload_wanted = True
+        self.trigger.ring_own(trigger.FLUSH)
+
     def _owns_spool(self) -> bool:
         try:
             return self.trigger.renew()
@@ -153,9 +180,13 @@ class Sender:
             self.connection.pause.new_call()
         if trigger.INDEX in rung:
             self.index_wanted = True
+        if trigger.STOP in rung and not self.service:
+            self.leaving = True
 
     def _work(self) -> bool:
         """Take calls in and send a window of messages. Returns whether there was anything to do."""
+        if self.service:
+            self.service.alive()
         self.queue.catch_up()
         self._read_queue()
         current = self._current_settings()
@@ -176,7 +207,7 @@ class Sender:
         self._keep_alive()  # a session that has died meanwhile gets no message
         late_before = time.time() - current.pop.late_after
         due = self.backlog.next(time.monotonic(), late_before, self.delivery.window.size)
-        if due and self.connection.may_send():
+        if (due or self._session_wanted()) and self.connection.may_send():
             self._send(due, current)
             worked = True
         if self.queue.trouble:
@@ -188,6 +219,10 @@ class Sender:
             self.housekeeping.tidy(current.pop, current.spool, self.results.count)
             self._report()
         return worked
+
+    def _session_wanted(self) -> bool:
+        """Whether to sign in before the first message."""
+        return self.service is not None and self.connection.session is None
 
     def _tend_index(self) -> None:
         if self.index_folder != self.queue.path:  # the other sender makes it
@@ -206,8 +241,9 @@ class Sender:
 
     def _current_settings(self) -> settings.Settings | None:
         """Read the configuration, at first and when it has changed; then the session begins anew."""
-        if self.settings and not self.settings.is_stale():
+        if self.settings and not self.reload_wanted and not self.settings.is_stale():
             return self.settings
+        self.reload_wanted = False
         self.connection.close()
         self.settings = None
         try:
@@ -226,6 +262,8 @@ class Sender:
             self._nothing_can_be_sent(str(error))
             return None
         self.connection.pause.end()
+        if self.service:
+            self.service.follow(self.settings)
         return self.settings
 
     def _send(self, names: list[str], current: settings.Settings) -> None:
@@ -312,7 +350,8 @@ class Sender:
         due = self.backlog.next_due()
         if due is not None and not self.connection.session:
             due = max(due, self.connection.pause.until)
-        return min((when for when in (due, self.intake.next_due()) if when is not None), default=math.inf)
+        session = self.connection.pause.until if self._session_wanted() else None
+        return min((when for when in (due, session, self.intake.next_due()) if when is not None), default=math.inf)
 
     def _keep_alive(self) -> float:
         """Returns seconds until this is due again."""
@@ -344,6 +383,8 @@ class Sender:
         report: dict[str, object] = {
             "pid": os.getpid(),
             "since": self.since,
+            "resident": self.service is not None,
+            "doors": self.service.doors() if self.service else [],
             "session": {"jid": session.jid, "host": session.host, "since": session.since} if session else None,
             "tried": self.tried,
             "problem": self.log.current_problem,

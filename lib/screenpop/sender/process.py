@@ -14,8 +14,7 @@ def main(arguments: list[str]) -> None:
     try:
         path, descriptors = arguments[0], [int(argument) for argument in arguments[1:]]
         close_all_but({0, 1, 2, *descriptors})
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # the sender that it may start for the spare outbox
-        os.umask(0o077)
+        prepare()
         gc.disable()  # while importing, and for all that is imported, as it stays: 15 ms of the first call's pop
         from .. import settings
         from ..spool.queue import Queue
@@ -24,7 +23,6 @@ def main(arguments: list[str]) -> None:
 
         gc.freeze()
         gc.enable()
-        sys.setswitchinterval(0.0005)  # the thread of Book.prepare would delay each step of the sign-in by 5 ms
         conf = settings.path_from_environment()
         os.chdir("/")
         queue = Queue(path)
@@ -42,6 +40,13 @@ def main(arguments: list[str]) -> None:
             syslog.syslog(syslog.LOG_ERR, f"the sender ends: {type(error).__name__}: {error}".replace("\n", " "))
         os._exit(1)
     os._exit(0)  # at once: until then the next sender waits for the lock
+
+
+def prepare() -> None:
+    """What holds for the process of each sender."""
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)  # of the sender that it may start for the spare outbox
+    os.umask(0o077)
+    sys.setswitchinterval(0.0005)  # the thread of Book.prepare would delay each step of the sign-in by 5 ms
 
 
 def close_all_but(kept: set[int]) -> None:

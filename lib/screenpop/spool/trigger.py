@@ -15,6 +15,10 @@ import time
 from _stat import S_ISFIFO
 from errno import ENOENT, ENXIO
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 PATIENCE = 20  # milliseconds for which a door waits for a leaving sender to release the lock
 LONG_PATIENCE = 10_000  # the same for a command, whose message must not be lost
 
@@ -23,6 +27,7 @@ CALL = b"\n"  # a call has been queued
 FLUSH = b"!"  # try all that waits now
 RETRY = b"R"  # put what has failed back into the queue
 INDEX = b"I"  # make a new index of the phone book's files
+STOP = b"S"  # leave, as a resident sender takes over
 
 
 def ring(outbox: str, message: bytes = CALL) -> None:
@@ -151,6 +156,20 @@ class Trigger:
             time.sleep(0.01)
         return cls(outbox, lock, _open_fifo(outbox))
 
+    @classmethod
+    def take_over(cls, outbox: str, waiting: Callable[[], object]) -> Trigger:
+        """Take the lock. A sender that was started by a door leaves for that, a resident one does not. `waiting` is
+        called each second meanwhile. Raises OSError.
+        """
+        asked = 0.0
+        while (lock := _lock(outbox)) is None:
+            if time.monotonic() >= asked + 1:
+                asked = time.monotonic()
+                _write(outbox, STOP)
+                waiting()
+            time.sleep(0.01)
+        return cls(outbox, lock, _open_fifo(outbox))
+
     def fileno(self) -> int:
         return self.fifo
 
@@ -179,6 +198,13 @@ class Trigger:
             return posix.read(self.fifo, 65536)
         except BlockingIOError:
             return b""
+
+    def ring_own(self, message: bytes) -> None:
+        """For a signal handler of the sender: what it waits for comes."""
+        try:
+            posix.write(self.fifo, message)
+        except BlockingIOError:  # then it is awake
+            pass
 
     def close(self) -> None:
         """Close the FIFO and keep the lock: from now on doors see that they must start a sender."""

@@ -1,0 +1,127 @@
+"""`screen-pop serve`, with a real server: the resident sender, and how it shares the spool with others."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from pathlib import Path
+
+from parts.pbx import Pbx
+from parts.prosody import Prosody
+from parts.recipient import Recipient
+from parts.service import Service
+from screenpop.call import Call
+from screenpop.spool import state, trigger
+
+WAITING = {"SCREEN_POP_WAIT": "20"}
+
+
+def wait_for_session(pbx: Pbx) -> None:
+    pbx.wait_until(lambda: since(pbx))
+
+
+def since(pbx: Pbx) -> float:
+    """When the session began, in seconds since the epoch; 0 if there is none."""
+    session = state.read(pbx.outbox.path).get("session")
+    return float(session["since"]) if session else 0.0
+
+
+def test_it_signs_in_before_the_first_call_and_the_script_reaches_it(
+    pbx: Pbx, alice: Recipient, tmp_path: Path
+) -> None:
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        wait_for_session(pbx)
+        result = pbx.call(variables=WAITING)
+        assert result.variables["SCREEN_POP_STATUS"] == "DELIVERED"
+        assert "Bob Example" in alice.wait_for_message().body
+        assert pbx.sender() is None  # no other one was started
+        assert state.read(pbx.outbox.path)["pid"] == service.pid
+        service.send(signal.SIGTERM)
+        assert service.ended() == 0
+
+
+def test_what_waits_is_sent_at_its_start(pbx: Pbx, alice: Recipient, tmp_path: Path) -> None:
+    numbers = [f"+1555123{which:04}" for which in range(20)]
+    for number in numbers:
+        pbx.outbox.put(Call(number=number))
+    with Service(pbx, tmp_path):
+        bodies = [alice.wait_for_message().body for _ in numbers]
+    assert len(set(bodies)) == 20
+
+
+def test_a_sender_that_a_call_started_hands_over_without_a_loss_or_a_repeat(
+    pbx: Pbx, alice: Recipient, tmp_path: Path
+) -> None:
+    calls = [Call(number=f"+1555123{which:04}") for which in range(300)]
+    for call in calls:
+        pbx.outbox.put(call)
+    pbx.call()  # which starts a sender
+    alice.wait_for_message()
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        pbx.wait_until_sent()
+        alice.sync()
+        assert state.read(pbx.outbox.path)["pid"] == service.pid
+    pbx.wait_until(lambda: len(alice.messages) >= 301)
+    assert set(Counter(message.id for message in alice.messages).values()) == {1}
+
+
+def test_a_second_service_says_so_and_waits_for_the_end_of_the_first(
+    pbx: Pbx, alice: Recipient, tmp_path: Path
+) -> None:
+    with Service(pbx, tmp_path) as first:
+        first.wait_for("READY=1")
+        with Service(pbx, tmp_path) as second:
+            text = f"service: waiting, as process {first.pid} is the resident sender of {pbx.outbox.path}"
+            pbx.wait_until(lambda: text in pbx.log)
+            assert pbx.call(variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"
+            first.send(signal.SIGTERM)
+            assert first.ended() == 0
+            second.wait_for("READY=1")
+            assert pbx.call(variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"
+            second.send(signal.SIGTERM)
+            assert second.ended() == 0
+            assert text in second.output
+
+
+def test_sighup_reads_the_configuration_again_and_begins_a_new_session(
+    pbx: Pbx, alice: Recipient, tmp_path: Path
+) -> None:
+    with Service(pbx, tmp_path) as service:
+        wait_for_session(pbx)
+        before = since(pbx)
+        service.send(signal.SIGHUP)
+        pbx.wait_until(lambda: since(pbx) > before)
+        assert pbx.call(variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"
+        assert state.read(pbx.outbox.path)["pid"] == service.pid
+
+
+def test_a_session_that_the_server_ends_begins_again_without_a_call(pbx: Pbx, prosody: Prosody, tmp_path: Path) -> None:
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        wait_for_session(pbx)
+        before = since(pbx)
+        prosody.stop()
+        prosody.start()
+        pbx.wait_until(lambda: since(pbx) > before)
+
+
+def test_systemd_gets_signs_of_life(pbx: Pbx, tmp_path: Path) -> None:
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        service.wait_for("WATCHDOG=1")
+        trigger.ring(pbx.outbox.path)
+        service.wait_for("WATCHDOG=1")
+
+
+def test_with_a_wrong_configuration_it_stays_until_that_is_mended(pbx: Pbx, alice: Recipient, tmp_path: Path) -> None:
+    right = pbx.conf.read_text()
+    pbx.conf.write_text("[xmpp]\njid = pbx\n")
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        pbx.call()
+        pbx.wait_until(lambda: "not sent yet" in pbx.log)
+        pbx.conf.write_text(right)
+        service.send(signal.SIGHUP)
+        assert "Bob Example" in alice.wait_for_message().body
