@@ -87,9 +87,8 @@ class Call:
         if not isinstance(record, dict):
             raise ValueError("not a JSON object")
         fields: dict[str, Any] = {}
-        for name, kind in _KINDS.items():
-            if name not in record:
-                continue
+        for name in record.keys() & _KINDS.keys():
+            kind = _KINDS[name]
             if not isinstance(record[name], kind):
                 raise ValueError(f"{name} is not {kind[0].__name__}")
             if float in kind and not abs(record[name]) < 2**53:  # also true for NaN

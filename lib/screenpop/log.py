@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import syslog
 import time
+from functools import lru_cache
 
 from .config import Option, Section, absolute_path
 from .text import clean
@@ -27,6 +28,11 @@ def default_file() -> str:
     return f"{folder}/screen_pop.log"
 
 
+@lru_cache(maxsize=1)
+def _stamp(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
 class Log:
     def __init__(self, file: str) -> None:
         self.file = file
@@ -39,7 +45,7 @@ class Log:
         """Write one line. The file is opened for each line, so that logrotate may move it at any time."""
         line = clean(text, limit=1000)
         syslog.syslog(line)
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
+        stamp = _stamp(int(time.time()))
         try:
             file = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
             try:

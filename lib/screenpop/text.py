@@ -26,6 +26,8 @@ def decode(raw: bytes) -> str:
 
 def clean(value: str | bytes, limit: int = 128) -> str:
     """One line of text, at most `limit` characters, with only characters that XML 1.0 allows."""
+    if not value:
+        return ""
     text = decode(value) if isinstance(value, bytes) else value
     if text.isascii() and text.isprintable() and len(text) <= limit and "  " not in text and text.strip(" ") == text:
         return text  # most texts: the sender reads many thousand a second

@@ -175,7 +175,8 @@ class PlayedSession:
     def send(self, xml: str) -> None:
         self._must_be_open()
         self.server.raise_at("send")
-        self.unconfirmed.append(Stanza(xml, self.server.world.now))
+        stanzas = re.findall("<message .*?</message>", xml, re.DOTALL)
+        self.unconfirmed += [Stanza(stanza, self.server.world.now) for stanza in stanzas]
 
     def confirm(self, meanwhile: Callable[[], object], accepted: Callable[[], object]) -> None:
         self._must_be_open()

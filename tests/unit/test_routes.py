@@ -10,7 +10,7 @@ from screenpop import settings
 from screenpop.call import Call
 from screenpop.config import ConfigError
 from screenpop.pop.message import DEFAULT
-from screenpop.pop.routes import Route, Routes, recipients
+from screenpop.pop.routes import Routes, recipients
 
 CONFIGURED = ("alice@example.org", "bob@example.org")
 
@@ -148,15 +148,17 @@ def test_the_extension_of_the_hang_up_handler_is_not_the_one_that_was_dialled(tm
 
 
 def test_without_routes_everybody_in_pop_is_told(tmp_path: Path) -> None:
-    route = routes(tmp_path, "").route(Call(extension="201"))
-    assert (route.to, route.why, route.template("ringing")) == (["alice@example.org"], "[pop] to", DEFAULT)
+    made, call = routes(tmp_path, ""), Call(extension="201")
+    assert (made.route(call).to, made.route(call).why) == (["alice@example.org"], "[pop] to")
+    assert made.template(call, "ringing") == DEFAULT
 
 
 def test_the_dialplan_goes_before_a_route_whose_templates_stay(tmp_path: Path) -> None:
     made = routes(tmp_path, ROUTES + SECTION)
-    route = made.route(Call(extension="300", to="dave@example.org&Dave D"), {"notify": "carol@example.org"})
+    call = Call(extension="300", to="dave@example.org&Dave D")
+    route = made.route(call, {"notify": "carol@example.org"})
     assert (route.to, list(route.invalid)) == (["dave@example.org", "carol@example.org"], ["Dave D"])
-    assert route.why == "given by the dialplan" and route.template("ringing") == "Support: {caller}"
+    assert route.why == "given by the dialplan" and made.template(call, "ringing") == "Support: {caller}"
     assert made.route(Call(extension="300", to=" & ")).why == "[support] 300"
     assert made.route(Call(extension="201"), {"notify": "carol@example.org"}).to == [
         "bob@example.org",
@@ -165,13 +167,14 @@ def test_the_dialplan_goes_before_a_route_whose_templates_stay(tmp_path: Path) -
 
 
 def test_a_template_is_that_of_the_route_or_else_that_of_pop_or_else_the_built_in_one(tmp_path: Path) -> None:
-    def templates(route: Route) -> list[str | None]:
-        return [route.template(event) for event in ("ringing", "answered", "missed", "busy", "voicemail", "ended")]
-
     made = routes(tmp_path, "message_missed = {name}\nmessage_busy = Busy\n" + ROUTES + SECTION)
-    support, other = made.route(Call(extension="300")), made.route(Call(extension="201"))
-    assert templates(support) == ["Support: {caller}", None, "Missed: {caller}", "Busy", None, None]
-    assert templates(other) == [DEFAULT, None, "{name}", "Busy", None, None]
+
+    def templates(extension: str) -> list[str | None]:
+        events = ("ringing", "answered", "missed", "busy", "voicemail", "ended")
+        return [made.template(Call(extension=extension), event) for event in events]
+
+    assert templates("300") == ["Support: {caller}", None, "Missed: {caller}", "Busy", None, None]
+    assert templates("201") == [DEFAULT, None, "{name}", "Busy", None, None]
 
 
 def test_a_section_of_a_route_is_no_source_of_the_phone_book(tmp_path: Path) -> None:

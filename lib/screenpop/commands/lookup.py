@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     book.close()
     parsed, facts, contact = numbers.parse(call.number, pop.country), book.facts(call), sent or lookup.contact()
     route = given.routes.route(call, contact)
-    template = route.template(call.event) or message.DEFAULT
+    template = given.routes.template(call, call.event) or message.DEFAULT
     text = message.text(call, template, None, facts, contact, None, pop.language)
     if arguments.json:
         json.dump(_as_json(parsed, facts, lookup, contact, route, text), sys.stdout, indent=2)

@@ -29,10 +29,11 @@ def parse(text: str, country: str) -> Number:
     found = _telephone_number(written, country)
     if not found:
         return Number("", written, "")
+    national = phonenumbers.national_significant_number(found)
     return Number(
-        e164=phonenumbers.format_number(found, PhoneNumberFormat.E164),
+        e164=f"+{found.country_code}{national}",
         written=written,
-        national=phonenumbers.national_significant_number(found),
+        national=national,
         international=phonenumbers.format_number(found, PhoneNumberFormat.INTERNATIONAL),
         region=_region(found, country),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from functools import lru_cache
 
 from ..call import EVENTS, OUTCOMES, Call
 from ..text import clean
@@ -102,7 +103,7 @@ def _values(
         "rang": _rang(call, last, texts),
     }
     values["outcome"] = _outcome(last.event, values, texts)
-    values = {placeholder: clean(value, LONGEST_FIELD) for placeholder, value in values.items()}
+    values = {placeholder: clean(value, LONGEST_FIELD) if value else "" for placeholder, value in values.items()}
     values["caller"] = ", ".join(filter(None, (values["name"], values["number"])))
     values["url"] = _link(known.get("url", ""))
     return values
@@ -156,10 +157,18 @@ def _quoted(text: str) -> str:
 
 
 def _fill(line: str, values: Mapping[str, str]) -> str:
-    names = [name.lower() for name in PLACEHOLDER.findall(line)]
-    if names and not any(values.get(name) for name in names):
+    between, names = _split(line)
+    filled = [values.get(name, "") for name in names]
+    if names and not any(filled):
         return ""
-    return clean(PLACEHOLDER.sub(lambda found: values.get(found[1].lower(), ""), line), LONGEST)
+    return clean("".join(part for pair in zip(between, (*filled, "")) for part in pair), LONGEST)
+
+
+@lru_cache(maxsize=200)
+def _split(line: str) -> tuple[list[str], list[str]]:
+    """What is between the placeholders of a line of a template, and the names of these."""
+    parts = PLACEHOLDER.split(line)
+    return parts[::2], [name.lower() for name in parts[1::2]]
 
 
 def _clock(seconds: float) -> str:

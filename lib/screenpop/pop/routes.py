@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
 
 from ..call import Call
 from ..xmpp import jid
@@ -11,7 +10,7 @@ from .message import dialled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .options import PopOptions, RecipientsAndTemplates, RouteOptions, RoutesOptions
+    from .options import PopOptions, RouteOptions, RoutesOptions
     from .patterns import Pattern
 
 
@@ -37,35 +36,12 @@ def _texts(joined: str) -> list[str]:
 
 
 class Route:
-    """`why`: which route applies, as one sentence. `sections`: those whose templates apply; the first one that has it
-    counts. `given`: the arguments of `recipients`.
+    """`why`: which route applies, as one sentence. `to`: the recipients, each once. `invalid`: what is given as a
+    recipient and isn't one, with the reasons.
     """
 
-    def __init__(
-        self, why: str, sections: Sequence[RecipientsAndTemplates], given: tuple[Call, Sequence[str], str]
-    ) -> None:
-        self.why, self._sections, self._given = why, sections, given
-
-    @cached_property
-    def _recipients(self) -> tuple[list[str], dict[str, str]]:
-        """Read only when they are wanted: each message of a call needs its template, and not the other recipients."""
-        return recipients(*self._given)
-
-    @property
-    def to(self) -> list[str]:
-        """The recipients, each once."""
-        return self._recipients[0]
-
-    @property
-    def invalid(self) -> dict[str, str]:
-        """What is given as a recipient and isn't one, with the reasons."""
-        return self._recipients[1]
-
-    def template(self, event: str) -> str | None:
-        """Of a message about this event: of `message` for ringing, of `message_answered`, …; None: the built-in one."""
-        name = "message" if event == "ringing" else f"message_{event}"
-        found = (getattr(section, name, None) for section in self._sections)
-        return next((template for template in found if template), None)
+    def __init__(self, why: str, to: list[str], invalid: dict[str, str]) -> None:
+        self.why, self.to, self.invalid = why, to, invalid
 
 
 class _Entry:
@@ -130,8 +106,17 @@ class Routes:
             why = "[pop] to"
         if _texts(call.to):
             why = "given by the dialplan"
+        return Route(why, *recipients(call, entry.to if entry else self._pop.to, (contact or {}).get("notify", "")))
+
+    def template(self, call: Call, event: str) -> str | None:
+        """Of a message about this event: of `message` for ringing, of `message_answered`, …: that of its route, or else
+        that of [pop]; None: the built-in one.
+        """
+        entry = self._match(call) if self._entries else None
         sections = [entry.options, self._pop] if entry and entry.options else [self._pop]
-        return Route(why, sections, (call, entry.to if entry else self._pop.to, (contact or {}).get("notify", "")))
+        name = "message" if event == "ringing" else f"message_{event}"
+        found = (getattr(section, name, None) for section in sections)
+        return next((template for template in found if template), None)
 
     def recipients(self) -> list[str]:
         """All that the configuration names, each once."""

@@ -21,6 +21,7 @@ from .replies import Replies
 from .results import SENT, Result, Results, later, never, of_error
 
 Facts = Callable[[Call], dict[str, str]]
+TOGETHER = 10  # stanzas that are written to the socket at once
 
 
 class Delivery:
@@ -39,9 +40,15 @@ class Delivery:
         began, confirmed = time.monotonic(), False
         self._errors.clear()
         try:
-            for message, xml in self._stanzas(session, names, settings, facts):  # one is handled while the next is read
+            written: list[str] = []
+            for message, xml in self._stanzas(session, names, settings, facts):
                 self.in_flight[message.id] = message
-                session.send(xml)
+                written.append(xml)
+                if len(written) == TOGETHER:  # these are handled while the next are made
+                    session.send("".join(written))
+                    written.clear()
+            if written:
+                session.send("".join(written))
             if self.in_flight:
                 session.confirm(meanwhile, lambda: self._settle_accepted(session, settings))
             confirmed = True
@@ -74,7 +81,7 @@ class Delivery:
             replaces = message.first_id if message.is_second and settings.pop.corrections else ""
             try:
                 event = message.event.event
-                template = settings.routes.route(message.call).template(event) or DEFAULTS.get(event, DEFAULT)
+                template = settings.routes.template(message.call, event) or DEFAULTS.get(event, DEFAULT)
                 known = facts(message.call)
                 language = settings.pop.language
                 body = text.text(message.call, template, late, known, message.contact, message.outcome, language)
@@ -92,8 +99,9 @@ class Delivery:
         or a room must answer first come last.
         """
         last = []
+        fresh = set(filter(self.queue.is_fresh, names))  # which can't be outdated
         for message in self.load(names):
-            if self._is_outdated(message):
+            if message.name not in fresh and self._is_outdated(message):
                 self.results.outdated(message)
                 continue
             try:

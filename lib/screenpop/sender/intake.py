@@ -85,6 +85,8 @@ class Intake:
     def _must_wait(self, event: Call, in_flight: Collection[str] = ()) -> bool:
         """Whether the calls that this event follows are being taken in, or their messages being sent."""
         ids = events.followed(event)
+        if not ids:
+            return False
         return any(map(self._is_coming, ids)) or any(one.startswith(f"{id}-") for one in in_flight for id in ids)
 
     def _is_coming(self, id: str) -> bool:

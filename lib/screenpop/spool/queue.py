@@ -123,6 +123,10 @@ class Queue:
             self._write(f"failed/{message.name}", message.json())
         files.remove(f"{self.path}/failed/{name}")
 
+    def is_fresh(self, name: str) -> bool:
+        """Whether the message was accepted by this process, and has not been loaded yet."""
+        return name in self._fresh
+
     def load(self, name: str) -> Message:
         """Raises InvalidFile, FileNotFoundError, OSError."""
         known = self._unwritten.get(name) or self._fresh.pop(name, None)

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import stat
+from functools import lru_cache
 
 from ..call import Call
 from ..text import clean
@@ -24,6 +25,13 @@ NO_RECIPIENT = ""  # of a call that failed before it was known who is told
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 _MESSAGE_ID = re.compile(r"([\w.-]{1,100})-([0-9a-f]{8})(-2)?")
+
+
+@lru_cache(maxsize=100)
+def _hash(recipient: str) -> str:
+    import hashlib  # here: `screen-pop status` starts faster without it
+
+    return hashlib.sha256(recipient.encode("utf-8", "replace")).hexdigest()[:8]
 
 
 class InvalidFile(ValueError):
@@ -52,9 +60,7 @@ class Message:
     ) -> None:
         self.call, self.to, self.reason, self.contact = call, to, reason, contact
         self.outcome, self.is_second, self.is_silent = outcome, is_second, is_silent
-        import hashlib  # here: `screen-pop status` starts faster without it
-
-        recipient = hashlib.sha256(to.encode("utf-8", "replace")).hexdigest()[:8]
+        recipient = _hash(to)
         self.first_id = f"{call.id}-{recipient}"  # of the call's first message to this recipient
         self.id = f"{self.first_id}-2" if is_second else self.first_id
         self.name = f"{call.id}~{recipient}{'~2' if is_second else ''}.json"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..text import clean
@@ -24,6 +25,7 @@ class JID(NamedTuple):
         return (f"{self.local}@" if self.local else "") + self.domain + (f"/{self.resource}" if self.resource else "")
 
 
+@lru_cache(maxsize=100)
 def parse(text: str) -> JID:
     """The parts of an address; local and domain in lower case. Raises ValueError with the reason."""
     rest, slash, resource = text.partition("/")
