@@ -60,7 +60,7 @@ def main() -> None:
     hang_up = HangUp()
     agi = AGI(sys.stdin.buffer, sys.stdout.buffer)
     arguments = [argument.encode(sys.getfilesystemencoding(), "surrogateescape") for argument in sys.argv[1:]]
-    conversation = Conversation(agi.env, arguments)
+    conversation = Conversation(agi.env, arguments, has_newline=any(b"\n" in argument for argument in arguments))
     outbox = Outbox(path_from_environment())
     act_as_owner(outbox.path)
     agi.send_all(conversation.commands())

@@ -27,25 +27,27 @@ class Conversation:
         self,
         env: Mapping[str, str],
         arguments: Sequence[bytes],
-        permitted: Callable[[str], tuple[str, list[str]]] | None = None,
+        has_newline: bool = False,
+        permitted: Callable[[str], tuple[str, str]] | None = None,
     ) -> None:
         """`env`: the variables that Asterisk sends, by names with `agi_`, their bytes beyond ASCII as lone surrogates.
-        `arguments`: the dialplan's: number, recipients, event; each may be missing. `permitted`: of recipients joined
-        by "&", those that the dialplan may give, joined, and a text for each of the others.
+        `arguments`: the dialplan's: number, recipients, event; each may be missing. `has_newline`: whether a newline
+        of the caller's, which could hide or forge an argument, is among them. `permitted`: of recipients joined by "&",
+        those that the dialplan may give, and a text about the others, if there are any.
         """
         self.problems: list[str] = []
         self.seconds = 0.0
+        self.is_disturbed = False  # something else than a reply was in the place of one
         self._variables: list[tuple[str, str]] = []
-        # a number with a newline, which ends the line of agi_callerid, has it in the arguments as well
-        if any(mark in env.get("agi_callerid", "") for mark in SPLITTING) or any(b"\n" in one for one in arguments):
+        if has_newline or any(mark in env.get("agi_callerid", "") for mark in SPLITTING):
             arguments = self._without_the_callers(env, arguments)
         self.call = call_from(env, arguments)
         if self.call.event not in EVENTS:
             self.problems.append(f"event {self.call.event} is none of {', '.join(EVENTS)}: taken as {EVENTS[0]}")
             self.call.event = EVENTS[0]
         if permitted and self.call.to:
-            self.call.to, problems = permitted(self.call.to)
-            self.problems += problems
+            self.call.to, problem = permitted(self.call.to)
+            self.problems += [problem] if problem else []
 
     def _without_the_callers(self, env: Mapping[str, str], arguments: Sequence[bytes]) -> list[bytes]:
         if not arguments:
@@ -90,6 +92,7 @@ class Conversation:
                 return command.values()
         except ValueError as error:
             self.problems.append(str(error))
+            self.is_disturbed = True
         return {}
 
     def last_commands(self, status: str, problems: Sequence[str] = ()) -> str:

@@ -73,6 +73,8 @@ class HandedOver:
                     self.problems += [reply["reason"]] if reply.get("reason") else []
                     return True
                 self._reason = reply.get("reason", self._reason)
+        except BlockingIOError:  # there are none yet
+            return False
         except (OSError, ValueError) as error:
             self.problems.append(f"not waiting: {error}")
             return True
