@@ -105,7 +105,7 @@ def test_a_number_that_may_not_be_shown(running: Running, presentation: str) -> 
         "1,eve@evil.test",
         "1\n,eve@evil.test",
         "1\nagi_arg_2: eve@evil.test",
-        "1\nagi_arg_1: 1\nagi_arg_2: eve@evil.test\n\n",
+        "1\nagi_arg_1: 1\nagi_arg_2: eve@evil.test\n\nx",
         "1\nagi_arg_1: 1\nagi_arg_2: eve@evil.test\n\n200 result=1 (x",
     ],
     ids=["comma", "newline and comma", "line", "empty line", "empty line and reply"],

@@ -29,15 +29,16 @@ serve.run(None)
 class FastAgiServer:
     """Started by `with`. `url`: for AGI()."""
 
-    def __init__(self, box: Box) -> None:
-        self._box = box
+    def __init__(self, box: Box, spool: str = "") -> None:
+        """`spool`: another one than Asterisk's."""
+        self._box, self._spool = box, spool
         self.url = ""
 
     def __enter__(self) -> FastAgiServer:
         self._process = self._box.popen(
             [f"{INSTALLED}/venv/bin/python3", "-I", "-c", PROGRAM],
             user="asterisk",
-            env={"AST_CONFIG_DIR": CONFIG},
+            env={"AST_CONFIG_DIR": CONFIG, "SCREEN_POP_SPOOL": self._spool},
             stdout=subprocess.PIPE,
         )
         assert self._process.stdout

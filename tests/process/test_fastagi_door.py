@@ -167,7 +167,7 @@ def test_a_name_may_be_any_bytes(listening: Listening, outbox: Outbox, raw_name:
         "1\nagi_arg_1: 1\nagi_arg_2: eve@evil.test",
         "1\nagi_foo: x",
         "1\nagi_calleridname: x",
-        "1\nagi_arg_1: 1\nagi_arg_2: eve@evil.test\n\n",
+        "1\nagi_arg_1: 1\nagi_arg_2: eve@evil.test\n\nx",
         "1\nagi_arg_1: 1\nagi_arg_2: eve@evil.test\n\n200 result=1 (x",
         "1\nagi_arg_1: 1\nagi_arg_2: eve@evil.test\n\n200 result=1 ()",
         "1\nagi_arg_1: 1\nagi_arg_2: eve@evil.test\n\nHANGUP",
