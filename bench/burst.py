@@ -74,6 +74,7 @@ def measure(calls: Calls, count: int, rounds: int) -> list[str]:
         "pyst2 + xmpppy, straight": lambda count: burst(calls, f"{STRAIGHT},{calls.prosody.port}", count),
         "screen_pop, first calls": first,
         "screen_pop, sender up": lambda count: burst(calls, SCREEN_POP, count),
+        "screen_pop, FastAGI": lambda count: burst(calls, calls.fastagi, count),
     }
     for make in kinds.values():
         make(WARM_UP)

@@ -38,14 +38,17 @@ ASKED = "/tmp/asked"
 # As the door asks, in one conversation; the file gets the milliseconds of each question.
 SCRIPT = f"""#!{INSTALLED}/venv/bin/python3 -I
 import sys, time
-from screenpop.doors.agi import name_in_database
 from screenpop.doors.conversation import AGI
-agi, took = AGI(sys.stdin.buffer, sys.stdout.buffer), []
-for question in range({QUESTIONS}):
-    began = time.perf_counter()
-    name = name_in_database(agi, "+15551230000")
-    took.append((time.perf_counter() - began) * 1000)
-    assert name == ("Front Desk" if "known" in sys.argv else "")
+from screenpop.doors.protocol import Command
+NAME, took = "DB(cidname/+15551230000)", []
+def questions():
+    for question in range({QUESTIONS}):
+        began = time.perf_counter()
+        command = Command(names=[NAME])
+        yield command
+        assert command.values()[NAME] == ("Front Desk" if "known" in sys.argv else "")
+        took.append((time.perf_counter() - began) * 1000)
+AGI(sys.stdin.buffer, sys.stdout.buffer).send_all(questions())
 with open("{ASKED}", "w") as file:
     print(*took, file=file)
 """

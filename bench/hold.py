@@ -21,14 +21,22 @@ def bare(calls: Calls) -> tuple[float, None]:
     return calls.make(BARE)[0].milliseconds, None
 
 
-def warm(calls: Calls) -> tuple[float, float]:
-    (call,) = calls.make(SCREEN_POP)
+def popped(calls: Calls, script: str) -> tuple[float, float]:
+    (call,) = calls.make(script)
     return call.milliseconds, (calls.message_about(call).at / 1000 - call.before) / 1000
+
+
+def warm(calls: Calls) -> tuple[float, float]:
+    return popped(calls, SCREEN_POP)
 
 
 def first(calls: Calls) -> tuple[float, float]:
     calls.end_sender()
     return warm(calls)
+
+
+def fastagi(calls: Calls) -> tuple[float, float]:
+    return popped(calls, calls.fastagi)
 
 
 def median(values: list[float]) -> str:
@@ -40,6 +48,7 @@ def measure(calls: Calls, rounds: int) -> None:
         "a bare Python AGI script": bare,
         "screen_pop, sender up": warm,
         "screen_pop, first call": first,
+        "screen_pop, FastAGI": fastagi,
     }
     holds: dict[str, list[float]] = {kind: [] for kind in kinds}
     pops: dict[str, list[float]] = {kind: [] for kind in kinds}

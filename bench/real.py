@@ -15,6 +15,7 @@ from pathlib import Path
 from parts.asterisk import Asterisk, watch
 from parts.box import INSTALLED, Box
 from parts.certificates import Authority
+from parts.fastagi import FastAgiServer
 from parts.pbx import DOMAIN, in_real_asterisk
 from parts.prosody import Prosody
 from parts.recipient import Received, Recipient
@@ -23,6 +24,7 @@ SCREEN_POP = f"{INSTALLED}/screen_pop.py"
 BARE = f"{INSTALLED}/bare.py"  # a Python AGI script that does nothing
 STRAIGHT = "/opt/straight/straight.py"
 OUTBOX = "/var/spool/asterisk/screen_pop"
+FASTAGI_OUTBOX = "/var/spool/asterisk/fastagi"
 
 # The times go to a file of their own: a process that waits for it isn't woken by each line of the log.
 DIALPLAN = """
@@ -57,8 +59,9 @@ class Held:
 
 
 class Calls:
-    def __init__(self, asterisk: Asterisk, prosody: Prosody, alice: Recipient) -> None:
-        self.asterisk, self.prosody, self.alice = asterisk, prosody, alice
+    def __init__(self, asterisk: Asterisk, prosody: Prosody, alice: Recipient, fastagi: str) -> None:
+        """`fastagi`: the address of the door that listens, whose sender has a spool of its own."""
+        self.asterisk, self.prosody, self.alice, self.fastagi = asterisk, prosody, alice, fastagi
         self.made = 0
 
     def make(self, script: str, count: int = 1) -> list[Held]:
@@ -82,7 +85,7 @@ class Calls:
     def end_sender(self) -> None:
         """End the sender when its spool is empty, so that the next one doesn't send a message again."""
         box = self.asterisk.box
-        for pid in box.processes("screenpop.sender"):
+        for pid in box.processes("screenpop.sender"):  # those that calls have started
             for folder in ("new", "queue"):  # in this order: calls become messages
                 wait_until_empty(box.path(f"{OUTBOX}/{folder}"))
             box.run(["sh", "-c", f"kill -KILL {pid}"])
@@ -128,7 +131,8 @@ def real_calls(more: str = "") -> Iterator[Calls]:
             box.path(BARE).write_text("#!/usr/bin/env python3\n")
             box.path(BARE).chmod(0o755)
             install_straight(box)
-            yield Calls(asterisk, prosody, alice)
+            with FastAgiServer(box, FASTAGI_OUTBOX) as server:
+                yield Calls(asterisk, prosody, alice, server.url)
 
 
 def install_straight(box: Box) -> None:

@@ -144,18 +144,19 @@ class Channel:
         timeout: float = 30,
         hangup_after: int | None = None,
         hangup_at: str | None = None,
+        hangup_when: int | None = None,
         show: Callable[[str, str], None] | None = None,
     ) -> Result:
         """Run AGI(script,arg,…). Returns when the dialplan would continue and the script has ended.
 
-        The caller hangs up after `hangup_after` replies (0: after the environment), or when a command that starts with
-        `hangup_at` arrives ("env": after the environment). `env` is added to the environment. `show` is called with
-        each line of the conversation.
+        The caller hangs up after `hangup_after` replies (0: after the environment), when a command that starts with
+        `hangup_at` arrives ("env": after the environment), or when the descriptor `hangup_when` can be read. `env` is
+        added to the environment. `show` is called with each line of the conversation.
         """
         argv = [word if isinstance(word, str) else text(os.fsencode(word)) for word in command]
         if hangup_at == "env":
             hangup_at, hangup_after = None, 0
-        talk = Conversation(self, hangup_after, hangup_at, show)
+        talk = Conversation(self, hangup_after, hangup_at, hangup_when, show)
         status: int | None = None
         started = time.monotonic()
         held = 0.0
@@ -199,11 +200,13 @@ class Conversation:
         channel: Channel,
         hangup_after: int | None,
         hangup_at: str | None,
+        hangup_when: int | None,
         show: Callable[[str, str], None] | None,
     ) -> None:
         self._state = channel.state
         self._hangup_after = hangup_after
         self._hangup_at = hangup_at
+        self._hangup_when = hangup_when
         self._show = show
         self.lines: list[tuple[str, str]] = []
 
@@ -227,6 +230,9 @@ class Conversation:
                     peer.tell_hangup()
                 if exits_on_hangup:
                     break
+            if self._hangup_when is not None and not dead and not pending and peer.is_hung_up_on(self._hangup_when):
+                state.hung_up = True
+                continue
             line = pending or text(peer.read_line())
             if not line:
                 if peer.wait() != 0 and agistatus == "SUCCESS":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, NamedTuple, NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -103,8 +103,10 @@ class Section:
         }
 
     @classmethod
-    def complaints(cls, given: Collection[str]) -> Iterator[str]:
-        """What is wrong with the combination of options. `given`: the names that the file sets."""
+    def complaints(cls, given: Mapping[str, Any]) -> Iterator[str]:
+        """What is wrong with the combination of options. `given`: those that the file sets, with their values; None for
+        a wrong one.
+        """
         yield from ()
 
 
@@ -252,7 +254,8 @@ def read(
             if isinstance(option, Required) and option.name not in lines[name]:
                 complaints.append((0, f"[{name}] {option.name} is missing; it should be {option.what}"))
     for name, kind in kinds.items():
-        complaints += [(0, f"[{name}] {complaint}") for complaint in kind.complaints(lines[name])]
+        given = {option: values[name].get(option) for option in lines[name]}
+        complaints += [(0, f"[{name}] {complaint}") for complaint in kind.complaints(given)]
     if complaints:
         raise ConfigError([f"{path}:{line}: {text}" if line else f"{path}: {text}" for line, text in complaints])
     others = (value for section in values.values() for value in section.values() if isinstance(value, File))

@@ -53,6 +53,13 @@ class Peer:
         self._reads, self._writes, self._until = reads, writes, until
         self._buffer = b""
 
+    def is_hung_up_on(self, hangup: int) -> bool:
+        """ast_waitfor_nandfds: waits for a line, or for the caller to hang up, when this descriptor can be read"""
+        ready, _, _ = select.select([hangup, self._reads], [], [], self.seconds_left())
+        if not ready:
+            raise PeerTimeout
+        return hangup in ready
+
     def read_line(self) -> bytes:
         """run_agi: waits for the descriptor, and only then takes one line, with fgets().
 

@@ -105,6 +105,9 @@ GET FULL VARIABLE "${EXTEN} at ${CONTEXT}"
 GET FULL VARIABLE ${GIVEN:-2:1}${GIVEN:1:-1}${CALLERID(num):1}
 GET FULL VARIABLE ${GIVEN
 GET FULL VARIABLE $GIVEN
+GET FULL VARIABLE "-${UNSET}-${DB(probe/nothing)}-${DIALPLAN_EXISTS(probe,sub,1)}-${GIVEN}-"
+SET VARIABLE A ") } ${EXTEN} {:1} $[1+1] -"
+GET FULL VARIABLE "-${A}-${GIVEN}-"
 VERBOSE
 VERBOSE ""
 VERBOSE "hello there"
@@ -369,6 +372,26 @@ def two_in_one_write() -> None:
     hear_answer()
 
 
+LAST_COMMANDS = b'VERBOSE "one" 1\nSET VARIABLE __A two\nbogus\nSET VARIABLE LAST "said together"'
+
+
+def last_commands() -> None:
+    say(LAST_COMMANDS)
+    os.close(1)
+
+
+def last_commands_when_dead() -> None:
+    ask(b"HANGUP")
+    wait_for_hangup()
+    last_commands()
+
+
+def last_commands_of_hung_up() -> None:
+    """While Asterisk doesn't know yet that the caller has hung up."""
+    say(b"HANGUP\n" + LAST_COMMANDS)
+    os.close(1)
+
+
 def long_line() -> None:
     say(b"SET VARIABLE LAST " + b"x" * 9000)
     hear_answer()
@@ -393,6 +416,9 @@ SCENARIOS = {
     "killed": killed,
     "unended": no_newline_at_the_end,
     "inonewrite": two_in_one_write,
+    "last": last_commands,
+    "lastdead": last_commands_when_dead,
+    "lasthungup": last_commands_of_hung_up,
     "longline": long_line,
     "zerobyte": zero_byte,
 }

@@ -17,7 +17,7 @@ import sysconfig
 import termios
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from parts.waiting import eventually
 from screenpop.call import Call
 from screenpop.doors import intake
 from screenpop.doors.conversation import AGI
+from screenpop.doors.protocol import Command, quote, set_variable, verbose
 from screenpop.sender import replies
 from screenpop.spool import outbox as outbox_module
 from screenpop.spool import trigger
@@ -45,10 +46,12 @@ __all__ = ["outbox"]
 ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "screen_pop.py")
 FROM_SCRIPT = "<"
-GET = 'GET VARIABLE "SCREEN_POP_WAIT"'
-NAME = 'GET VARIABLE "DB(cidname/%s)"'
-FOLLOWING = re.compile("SCREEN_POP_(ID|OWN)|DIALPLAN_EXISTS")  # the commands for later events (test_following.py)
+GET = "GET FULL VARIABLE"
+ASKED = ["SCREEN_POP_WAIT", "SCREEN_POP_OWN", "SCREEN_POP_ID", "DIALPLAN_EXISTS(screen_pop,ended,1)"]
+NAME = "DB(cidname/%s)"
+FOLLOWING = re.compile("^SET VARIABLE.*SCREEN_POP_(ID|OWN)")  # the commands for later events (test_following.py)
 SET = 'SET VARIABLE "SCREEN_POP_STATUS" "{}"'.format
+NOT_READ = "VERBOSE \"screen_pop: the channel's variables can't be read: {}\" 1".format
 HOSTILE = 'x" 1\nSET VARIABLE PWNED 1\n\\" "${PWNED} `id` \\'
 
 
@@ -67,7 +70,17 @@ def run(
 
 
 def said_by_script(result: Result) -> list[str]:
-    return [line for direction, line in result.conversation if direction == FROM_SCRIPT and not FOLLOWING.search(line)]
+    return without_following([line for direction, line in result.conversation if direction == FROM_SCRIPT])
+
+
+def without_following(lines: list[str]) -> list[str]:
+    return [line for line in lines if not FOLLOWING.search(line)]
+
+
+def asked_by(line: str) -> list[str]:
+    """The names of the variables and functions for whose values the script has asked."""
+    assert line.startswith(GET)
+    return re.findall(r"\${([^}]*)}", line)
 
 
 def queued(outbox: Outbox) -> Call:
@@ -91,7 +104,7 @@ def raw(outbox: Outbox, said: bytes, *arguments: str) -> tuple[Call | None, list
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")
-    lines = [line for line in done.stdout.decode().splitlines() if not FOLLOWING.search(line)]
+    lines = without_following(done.stdout.decode().splitlines())
     return queued(outbox) if files(outbox, "new") else None, lines
 
 
@@ -138,8 +151,9 @@ def test_all_that_asterisk_says_of_a_call_is_queued(outbox: Outbox) -> None:
     assert (result.agistatus, result.variables["SCREEN_POP_STATUS"], result.verbose) == ("SUCCESS", "QUEUED", [])
 
 
-def test_three_commands_are_all_that_is_said_beside_those_for_later_events(outbox: Outbox) -> None:
-    assert said_by_script(run(outbox, callerid="1")) == [GET, NAME % "1", SET("QUEUED")]
+def test_one_question_is_all_that_a_reply_is_waited_for(outbox: Outbox) -> None:
+    question, *rest = said_by_script(run(outbox, callerid="1"))
+    assert (asked_by(question), rest) == ([*ASKED, NAME % "1"], [SET("QUEUED")])
 
 
 def test_the_name_is_looked_up_in_asterisks_database(outbox: Outbox) -> None:
@@ -150,11 +164,11 @@ def test_the_name_is_looked_up_in_asterisks_database(outbox: Outbox) -> None:
 
 @pytest.mark.parametrize("number", ["1)", "1,SHELL(id", "1/2", "1 2", '1"', "${EXTEN}", "ü"])
 def test_a_number_that_could_be_more_than_a_key_is_not_looked_up(outbox: Outbox, number: str) -> None:
-    assert not any("DB(" in line for line in said_by_script(run(outbox, callerid=number)))
+    assert asked_by(said_by_script(run(outbox, callerid=number))[0]) == ASKED
 
 
 def test_a_withheld_number_is_not_looked_up(outbox: Outbox) -> None:
-    assert said_by_script(run(outbox, callerid="1", callingpres="32")) == [GET, SET("QUEUED")]
+    assert asked_by(said_by_script(run(outbox, callerid="1", callingpres="32"))[0]) == ASKED
 
 
 @pytest.mark.parametrize(
@@ -285,20 +299,31 @@ def test_an_event_that_isnt_known_is_taken_as_ringing_and_told(outbox: Outbox) -
 def test_no_argument_switches_the_script_into_another_mode(outbox: Outbox, mode: str) -> None:
     result = run(outbox, mode)
     assert queued(outbox).number == mode
-    assert said_by_script(result) == [GET, NAME % mode, SET("QUEUED")]
+    question, *rest = said_by_script(result)
+    assert (asked_by(question), rest) == ([*ASKED, NAME % mode], [SET("QUEUED")])
 
 
 @pytest.mark.parametrize("place", range(3))
 def test_a_hostile_argument_is_text(outbox: Outbox, place: int) -> None:
     arguments = ["", "", ""]
-    arguments[place] = HOSTILE
+    text = clean(HOSTILE)
+    arguments[place] = text
     result = run(outbox, *arguments)
-    call, text = queued(outbox), clean(HOSTILE)
+    call = queued(outbox)
     assert "PWNED" not in result.variables
     assert [call.number, call.to, call.event] == [text if place == 0 else "", text if place == 1 else "", "ringing"]
     told = [f"screen_pop: event {text} is none of ringing, answered, missed, ended: taken as ringing"]
     assert result.verbose == (told if place == 2 else [])
     assert len(said_by_script(result)) == (3 if place == 2 else 2)
+
+
+def test_a_newline_in_the_callers_number_hides_no_comma(outbox: Outbox) -> None:
+    """It ends the line of agi_callerid; what Asterisk puts into AGI(…) has all of the number."""
+    number = "1\n,eve@evil.example,missed"
+    result = run(outbox, *number.split(","), callerid=number)
+    call = queued(outbox)
+    assert (call.number, call.to, call.event) == ("1", "", "ringing")
+    assert "the arguments of AGI() are ignored" in result.verbose[0]
 
 
 @pytest.mark.parametrize("number", ["1,eve@evil.example", '1"', "1(2", "1)2", "1\\", 'x",eve@evil.example,"'])
@@ -317,28 +342,64 @@ def conversation(said: bytes) -> tuple[AGI, io.BytesIO]:
 
 def test_a_conversation_can_be_had_in_a_thread_and_changes_no_signal() -> None:
     before = signal.getsignal(signal.SIGHUP)
-    asked: list[str] = []
+    asked: list[bool] = []
 
-    def ask() -> None:
-        asked.append(conversation(b"200 result=1 (5)\n")[0].get_variable("SCREEN_POP_WAIT"))
+    def commands() -> Generator[Command, bool, None]:
+        asked.append((yield Command(set_variable("X", "1"))))
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=lambda: conversation(b"200 result=1\n")[0].send_all(commands()))
     thread.start()
     thread.join()
-    assert asked == ["5"]
+    assert asked == [True]
     assert signal.getsignal(signal.SIGHUP) == before
 
 
 @settings(deadline=None, database=None)
 @given(st.text(st.characters()))
 def test_any_value_is_one_argument_of_one_command(value: str) -> None:
-    asked, written = conversation(b"200 result=1\n" * 2)
-    asked.set_variable("X", value)
-    asked.verbose(value, 1)
-    assert written.getvalue().count(b"\n") == 2
-    first, second = written.getvalue().decode().split("\n")[:2]
-    assert parse_args(first) == ["SET", "VARIABLE", "X", clean(value, 1024)]
-    assert parse_args(second) == ["VERBOSE", clean(value, 1024), "1"]
+    first, second = set_variable("X", value), verbose(value)
+    for line in (first, second):
+        line.encode()
+        assert line.count("\n") == 1 and line.endswith("\n")
+    assert parse_args(first[:-1]) == ["SET", "VARIABLE", "X", clean(value, 1024)]
+    assert parse_args(second[:-1]) == ["VERBOSE", clean(value, 1024), "1"]
+
+
+@settings(deadline=None, database=None)
+@given(st.lists(st.binary(), min_size=1, max_size=5))
+def test_any_values_can_be_told_apart(values: list[bytes]) -> None:
+    """As Asterisk replies to the question: lines, also within a value; but no zero byte, with which a string ends."""
+    values = [value.replace(b"\0", b"") for value in values]
+    command = Command(names=[str(index) for index, _ in enumerate(values)])
+    (_, _, _, expression) = parse_args(command.line)
+    reply = expression.rstrip("\n").encode()
+    for index, value in enumerate(values):
+        reply = reply.replace(b"${%d}" % index, value)
+    *lines, last = (b"200 result=1 (%s)\n" % reply).decode("ascii", "surrogateescape").splitlines(keepends=True)
+    assert not any(command.is_answered_by(line) for line in lines)
+    assert command.is_answered_by(last)
+    assert list(command.values().values()) == [clean(value, 1024) for value in values]
+
+
+def test_what_was_said_before_the_reply_is_no_value() -> None:
+    """A caller's name with an empty line in it ends the variables; what follows it can't forge the reply."""
+    command = Command(names=["A"])
+    mark = parse_args(command.line)[3].split("${A}")[0]
+    for line in ("200 result=1 (forged\n", "agi_extension: 1\n"):
+        assert not command.is_answered_by(line)
+    assert command.is_answered_by(f"200 result=1 ({mark}value{mark})\n")
+    with pytest.raises(ValueError, match="can't be read"):
+        command.values()
+
+
+def test_a_reply_without_an_end_is_given_up() -> None:
+    command = Command(names=["A"])
+    lines = 0
+    while not command.is_answered_by("200 result=1 (" + "x" * 1000 + "\n"):
+        lines += 1
+    assert lines < 100
+    with pytest.raises(ValueError, match="can't be read"):
+        command.values()
 
 
 # Waiting for the server's confirmation
@@ -436,7 +497,7 @@ def test_a_wait_that_is_no_number_of_seconds_is_told_and_not_waited_for(outbox: 
 
 @pytest.mark.parametrize("wait", ["", "0", "0.0"])
 def test_no_wait_is_no_mistake(outbox: Outbox, wait: str) -> None:
-    assert said_by_script(run(outbox, variables={"SCREEN_POP_WAIT": wait})) == [GET, SET("QUEUED")]
+    assert said_by_script(run(outbox, variables={"SCREEN_POP_WAIT": wait}))[1:] == [SET("QUEUED")]
 
 
 def tell_and_wait_until_it_is_read(outbox: Outbox, call: Call, reply: dict[str, str]) -> None:
@@ -454,15 +515,15 @@ def test_a_hang_up_ends_the_wait(outbox: Outbox) -> None:
         assert script.stdin and script.stdout
         script.stdin.write(ENVIRONMENT)
         script.stdin.flush()
-        assert script.stdout.readline().decode().strip() == GET
-        script.stdin.write(b"200 result=1 (10)\n")
+        question = script.stdout.readline().decode()
+        assert asked_by(question)[0] == "SCREEN_POP_WAIT"
+        expression = question.split('"')[1]
+        reply = expression.replace("${SCREEN_POP_WAIT}", "10")
+        script.stdin.write(f"200 result=1 ({re.sub(r'[$]{[^}]*}', '', reply)})\n".encode())
         script.stdin.flush()
-        assert script.stdout.readline().decode().strip() == NAME % "+15551234567"
-        script.stdin.write(b"200 result=0\n")
-        script.stdin.flush()
-        for _ in range(5):
+        for _ in range(2):  # each with a reply, as the caller may hang up meanwhile
             assert FOLLOWING.search(script.stdout.readline().decode())
-            script.stdin.write(b"200 result=0\n")
+            script.stdin.write(b"200 result=1\n")
             script.stdin.flush()
         eventually(lambda: files(outbox, "new"))
         for _ in range(2):  # the first takes longer to read, with an import
@@ -478,7 +539,7 @@ def test_a_hang_up_ends_the_wait(outbox: Outbox) -> None:
 
 def test_a_caller_who_has_hung_up_before_the_wait_isnt_waited_for(outbox: Outbox) -> None:
     result = run(outbox, variables={"SCREEN_POP_WAIT": "60"}, how={"hangup_at": GET})
-    assert said_by_script(result) == [GET, SET("QUEUED")]
+    assert said_by_script(result)[1:] == [SET("QUEUED")]
     assert queued(outbox)
 
 
@@ -540,9 +601,9 @@ def test_a_hang_up_while_the_script_still_begins_ends_nothing(
     (tmp_path / "asterisk").mkdir()
     (tmp_path / "asterisk" / "__init__.py").write_text(EARLY_HANG_UP)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    call, told = raw(outbox, ENVIRONMENT + b"200 result=0\n200 result=0\n200 result=1\n")
+    call, told = raw(outbox, ENVIRONMENT + b"200 result=0\n")
     assert call and call.number == "+15551234567"
-    assert told == [GET, NAME % call.number, SET("QUEUED")]
+    assert told[-1] == SET("QUEUED")
 
 
 def test_a_dead_channel_pops(outbox: Outbox) -> None:
@@ -563,7 +624,7 @@ def test_the_end_before_all_is_said_of_the_call_queues_nothing(outbox: Outbox, s
 def test_the_end_in_the_middle_of_the_conversation_is_too_late_to_harm(outbox: Outbox, said: bytes) -> None:
     call, told = raw(outbox, ENVIRONMENT + said)
     assert call and call.number == "+15551234567"
-    assert told[0] == GET
+    assert told[0].startswith(GET) and told[-1] == SET("QUEUED")
 
 
 def test_nobody_who_listens_is_no_error(outbox: Outbox) -> None:
@@ -586,10 +647,10 @@ def test_nobody_who_listens_is_no_error(outbox: Outbox) -> None:
 
 @pytest.mark.parametrize("lines", [b"HANGUP\n", b"HANGUP\nHANGUP\n"])
 def test_a_hang_up_that_is_told_in_between_is_passed_over(outbox: Outbox, lines: bytes) -> None:
-    said = ENVIRONMENT[:-1] + lines + b"\n" + lines + b"200 result=0\n200 result=0\n" + lines + b"200 result=1\n"
+    said = ENVIRONMENT[:-1] + lines + b"\n" + lines + b"200 result=0\n" + lines + b"200 result=1\n"
     call, told = raw(outbox, said)
     assert call and call.number == "+15551234567"
-    assert told == [GET, NAME % call.number, SET("QUEUED")]
+    assert told[1:] == [NOT_READ("200 result=0"), SET("QUEUED")]
 
 
 @pytest.mark.parametrize(
@@ -610,8 +671,8 @@ def test_a_hang_up_that_is_told_in_between_is_passed_over(outbox: Outbox, lines:
 def test_a_strange_reply_doesnt_make_a_queued_call_a_failed_one(outbox: Outbox, reply: bytes) -> None:
     call, told = raw(outbox, ENVIRONMENT + reply + b"200 result=1\n" * 5)
     assert call and call.number == "+15551234567"
-    assert told[0] == GET
-    assert told[-1] == SET("QUEUED")
+    assert told[0].startswith(GET)
+    assert told[1:] == [NOT_READ(clean(reply.partition(b"\n")[0])).replace(': " 1', ':" 1'), SET("QUEUED")]
 
 
 # What is missing
@@ -741,6 +802,5 @@ def test_the_door_imports_nothing_that_a_caller_would_wait_for() -> None:
 
 def test_no_value_is_longer_than_a_line_of_asterisk_16() -> None:
     """What is beyond 2047 bytes would be the next command: this text may come from a server, before any TLS."""
-    quote = AGI.__new__(AGI)._quote
     assert len(quote("☎" * 5000).encode()) < 1950
     assert len(quote("\\" * 5000).encode()) < 1950

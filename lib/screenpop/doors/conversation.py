@@ -1,63 +1,53 @@
-"""The AGI conversation: pyst2's AGI over two byte streams, hardened against what callers send (`res/res_agi.c`)."""
+"""The script's side of AGI: pyst2's AGI over two byte streams, hardened against what callers send (`res/res_agi.c`)."""
 
 from __future__ import annotations
 
-from ..text import clean
 from . import pyst2
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Generator
     from typing import BinaryIO
+
+    from .protocol import Command
 
 
 class AGI(pyst2.AGI):  # type: ignore[misc]
-    """pyst2's AGI, except that no value can change a command, and that a hang-up doesn't end the conversation.
+    """pyst2's AGI, except that the lines that are sent and taken are those of protocol.py.
 
     `env`: the variables as Asterisk sent them, bytes beyond ASCII as lone surrogates (PEP 383).
-    The constructor and all commands raise AGIException and OSError.
+    The constructor raises AGIException and OSError.
     """
 
     def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
         lines = _Lines(reader, writer)
         super().__init__(stdin=lines, stdout=lines, stderr=_Nowhere())
 
-    def _quote(self, string: object) -> str:
-        """As `parse_args` in res_agi.c reads it: a backslash escapes. A newline would begin a second command, and so
-        would what is beyond the length of a line (2047 bytes in Asterisk 16).
-        """
-        text = clean(str(string), limit=1024).encode()[:960].decode("utf-8", "ignore")
-        return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-    def get_result(self, stdin: object = None) -> dict[str, tuple[str, str]]:
-        """Reads the plain reply itself, and leaves all others to pyst2 and its regular expressions."""
+    def send_all(self, commands: Generator[Command, bool, None]) -> None:
+        """One after the other; each is told whether there was a reply."""
+        answered = None
         try:
-            code, is_result, rest = self.stdin.peek().rstrip().partition(" result=")
-            value, has_data, data = rest.partition(" (")
-            if code == "200" and is_result and value.isdigit() and (not has_data or data.endswith(")")):
-                self.stdin.readline()
-                return {"result": (value, data[:-1])}
-            return super().get_result()  # type: ignore[no-any-return]
-        except ValueError as error:  # a line that doesn't begin with a number
-            raise pyst2.AGIUnknownError(f"not a reply: {error}") from error
-
-    def value(self, name: str) -> str:
-        """A channel variable or a dialplan function, as clean text; empty where there is none, or none can be had."""
-        try:
-            text = self.get_variable(name)
-        except Exception:  # whatever it is, the call must still be queued
-            return ""
-        return clean(text.encode("ascii", "surrogateescape"), limit=1024)
-
-    def attempt(self, command: Callable[..., None], *arguments: object) -> None:
-        """A command whose failure changes nothing for the call."""
-        try:
-            command(*arguments)
-        except (pyst2.AGIException, OSError):
+            while True:
+                answered = self._is_answered(commands.send(answered))  # type: ignore[arg-type] # None begins
+        except StopIteration:
             pass
 
-    def test_hangup(self) -> None:
-        """A call whose caller has hung up is shown as well; variables can also be set on a dead channel."""
+    def _is_answered(self, command: Command) -> bool:
+        try:
+            self.send_command(command.line)
+            while not command.is_answered_by(self.stdin.readline()):
+                pass
+        except (pyst2.AGIException, OSError):  # the call must still be queued
+            return False
+        return True
+
+    def end(self, last_commands: str) -> None:
+        """Send these, and nothing more."""
+        try:
+            self.stdout.write(last_commands)
+            self.stdout.flush()
+        except OSError:
+            pass
 
 
 class _Lines:
@@ -65,20 +55,11 @@ class _Lines:
 
     def __init__(self, reader: BinaryIO, writer: BinaryIO) -> None:
         self.reader, self.writer = reader, writer
-        self.peeked = ""
-
-    def peek(self) -> str:
-        """The line that will be read next."""
-        self.peeked = self.readline()
-        return self.peeked
 
     def readline(self) -> str:
         """Bytes beyond ASCII become lone surrogates: all bytes can be decoded, and pyst2, which strips each line,
         takes none of them for a blank. Raises AGIHangup when Asterisk has closed the stream.
         """
-        if self.peeked:
-            peeked, self.peeked = self.peeked, ""
-            return peeked
         line = self.reader.readline()
         while line == b"HANGUP\n":  # sent between the replies by FastAGI, and by AGI when AGISIGHUP is "no"
             line = self.reader.readline()

@@ -9,71 +9,89 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..call import Call
-    from .conversation import AGI
 
 INHERITED, OWN = "SCREEN_POP_ID", "SCREEN_POP_OWN"
 CONTEXT = "screen_pop"  # in the dialplan (extensions.conf.sample)
 HANDLER = f"{CONTEXT},ended,1"
+HAS_HANDLER = f"DIALPLAN_EXISTS({HANDLER})"
+# of the channel; after Dial(), Queue() and VoiceMail()
+OUTCOME = (
+    *("DIALSTATUS", "ANSWEREDTIME", "DIALEDPEERNAME", "QUEUESTATUS", "ABANDONED", "MEMBERNAME"),
+    "VMSTATUS",
+)
+RECORD = ("CDR(disposition)", "CDR(billsec)", "CDR(dstchannel)")  # of the call
 MOST_IDS = 20  # of the last calls on one channel
 _ID = frozenset("0123456789abcdef.-")
 
 
-def begin(agi: AGI, call: Call) -> None:
-    """A call comes. Leave its id for later events, and register the handler once per channel, where there is one."""
-    own = _ids(agi, OWN)
-    ids = [*_ids(agi, INHERITED), call.id]
-    agi.attempt(agi.set_variable, f"__{INHERITED}", "&".join(ids[-MOST_IDS:]))  # __: the dialled channels inherit it
-    agi.attempt(agi.set_variable, OWN, "&".join([*own, call.id][-MOST_IDS:]))
-    if not own and agi.value(f"DIALPLAN_EXISTS({HANDLER})") == "1":
-        agi.attempt(agi.set_variable, "CHANNEL(hangup_handler_push)", HANDLER)
+def begin(values: Mapping[str, str], call: Call) -> list[tuple[str, str]]:
+    """A call comes. The variables that leave its id for later events, and register the handler once per channel, where
+    there is one. `values`: of INHERITED, OWN and HAS_HANDLER; what is missing is not known.
+    """
+    own = _ids(values, OWN)
+    ids = [*_ids(values, INHERITED), call.id]
+    made = [
+        (f"__{INHERITED}", "&".join(ids[-MOST_IDS:])),  # __: the dialled channels inherit it
+        (OWN, "&".join([*own, call.id][-MOST_IDS:])),
+    ]
+    if not own and values.get(HAS_HANDLER) == "1":
+        made.append(("CHANNEL(hangup_handler_push)", HANDLER))
+    return made
 
 
-def describe(agi: AGI, call: Call) -> None:
-    """A later event: which calls it follows, and what became of them."""
-    own = _ids(agi, OWN)
-    call.follows = "&".join(own or _ids(agi, INHERITED))
+def describe(values: Mapping[str, str], call: Call) -> None:
+    """A later event: which calls it follows, and who has answered. `values`: of INHERITED and OWN."""
+    own = _ids(values, OWN)
+    call.follows = "&".join(own or _ids(values, INHERITED))
     if call.event == "answered" and not own:  # on the channel that has answered
         call.peer = _user(call.channel)
-    elif call.event == "ended":
-        _find_outcome(agi, call)
 
 
-def _find_outcome(agi: AGI, call: Call) -> None:
-    dialled, seconds = agi.value("DIALSTATUS"), agi.value("ANSWEREDTIME")
-    disposition = "" if dialled else agi.value("CDR(disposition)")
-    if dialled == "ANSWER" or _is_answered_otherwise(agi, dialled, seconds, disposition):
-        seconds = seconds or agi.value("CDR(billsec)")
+def needs_record(values: Mapping[str, str]) -> bool:
+    """Whether the outcome can't be known from OUTCOME alone."""
+    return values.get("DIALSTATUS") != "ANSWER" or not values.get("ANSWEREDTIME")
+
+
+def find_outcome(values: Mapping[str, str], call: Call) -> None:
+    """What has become of the calls that have ended. `values`: of OUTCOME, and of RECORD if that is needed."""
+    known = {name: values.get(name, "") for name in (*OUTCOME, *RECORD)}
+    dialled, seconds = known["DIALSTATUS"], known["ANSWEREDTIME"]
+    disposition = "" if dialled else known["CDR(disposition)"]
+    if dialled == "ANSWER" or _is_answered_otherwise(known, disposition):
+        seconds = seconds or known["CDR(billsec)"]
         call.event = "answered"
         call.talked = float(seconds) if seconds.isdecimal() else -1.0
-        call.peer = _user(agi.value("DIALEDPEERNAME")) if dialled == "ANSWER" else _member(agi)
-    elif agi.value("VMSTATUS") == "SUCCESS":
+        call.peer = _user(known["DIALEDPEERNAME"]) if dialled == "ANSWER" else _member(known)
+    elif known["VMSTATUS"] == "SUCCESS":
         call.event = "voicemail"
     else:
         call.event = "busy" if "BUSY" in (dialled, disposition) else "missed"
 
 
-def _is_answered_otherwise(agi: AGI, dialled: str, seconds: str, disposition: str) -> bool:
+def _is_answered_otherwise(known: Mapping[str, str], disposition: str) -> bool:
     """By a queue, also after a Dial() that nobody answered; or by the dialplan itself, with Answer(), a conference, ….
 
     Queue() sets no DIALSTATUS. It sets ANSWEREDTIME, to 0 with ABANDONED when nobody answered; a Dial() that nobody
-    answers empties ANSWEREDTIME. QUEUESTATUS stays when a second queue answers. The call's record is ANSWERED as soon
+    answered empties ANSWEREDTIME. QUEUESTATUS stays when a second queue answers. The call's record is ANSWERED as soon
     as anything has answered: also an announcement before a queue or a phone, or the voicemail.
     """
-    if seconds:
-        return not agi.value("ABANDONED")
-    tried = dialled or agi.value("QUEUESTATUS") or agi.value("ABANDONED") or agi.value("VMSTATUS")
+    if known["ANSWEREDTIME"]:
+        return not known["ABANDONED"]
+    tried = any(known[name] for name in ("DIALSTATUS", "QUEUESTATUS", "ABANDONED", "VMSTATUS"))
     return disposition == "ANSWERED" and not tried
 
 
-def _member(agi: AGI) -> str:
+def _member(known: Mapping[str, str]) -> str:
     """Of a queue: MEMBERNAME is set if queues.conf has setinterfacevar, and is a name, or a channel without number."""
-    member = agi.value("MEMBERNAME")
-    return _user(f"{member}-") or member or _user(agi.value("CDR(dstchannel)"))
+    member = known["MEMBERNAME"]
+    return _user(f"{member}-") or member or _user(known["CDR(dstchannel)"])
 
 
-def _ids(agi: AGI, variable: str) -> list[str]:
-    ids = agi.value(variable).split("&")
+def _ids(values: Mapping[str, str], variable: str) -> list[str]:
+    ids = values.get(variable, "").split("&")
     return [one for one in ids if 0 < len(one) <= 40 and _ID.issuperset(one)][-MOST_IDS:]
 
 

@@ -29,20 +29,65 @@ def hand_over(
     `wait_readable(descriptor, seconds)` waits until that can be read, or returns False when the time is over; it may
     raise HungUp, which ends the wait. Returns the value for SCREEN_POP_STATUS, and a text for each thing that is wrong.
     """
-    queued, replies, problems = _queue(outbox, call, wanted=seconds > 0)
-    if queued is None:
-        return "FAILED", problems
-    status, problem = "QUEUED", ""
+    handed = HandedOver(outbox, call, is_waited_for=seconds > 0)
     try:
-        trigger.ring(queued.path)
-        if replies:
-            status, problem = _wait(replies, seconds, wait_readable)
+        end = time.monotonic() + seconds
+        while handed.replies:
+            if not wait_readable(handed.replies.fileno(), max(0.0, end - time.monotonic())):
+                handed.time_is_over()
+            elif handed.is_settled():
+                break
+    except HungUp:
+        pass
     except OSError as error:
-        problem = f"no sender can be started ({error}): the call waits in {queued.path}"
+        handed.problems.append(f"not waiting: {error}")
     finally:
-        if replies:
-            replies.close()
-    return status, [*problems, problem] if problem else problems
+        handed.close()
+    return handed.status, handed.problems
+
+
+class HandedOver:
+    """A call that is queued, and for which a sender is up; or it says why not.
+
+    `status`: the value for SCREEN_POP_STATUS. `problems`: a text for each thing that is wrong. `replies`: what the
+    sender reports, for as long as it is waited for; `is_settled` is to be called when they can be read.
+    """
+
+    def __init__(self, outbox: Outbox, call: Call, is_waited_for: bool) -> None:
+        queued, self.replies, self.problems = _queue(outbox, call, is_waited_for)
+        self.status = "QUEUED" if queued else "FAILED"
+        self._reason = "no confirmation yet"
+        if queued:
+            try:
+                trigger.ring(queued.path)
+            except OSError as error:
+                self.problems.append(f"no sender can be started ({error}): the call waits in {queued.path}")
+                self.close()
+
+    def is_settled(self) -> bool:
+        """Read the replies. Whether the wait is over."""
+        try:
+            for reply in self.replies.read() if self.replies else ():
+                if reply.get("status") in ("DELIVERED", "FAILED"):
+                    self.status = reply["status"]
+                    self.problems += [reply["reason"]] if reply.get("reason") else []
+                    return True
+                self._reason = reply.get("reason", self._reason)
+        except BlockingIOError:  # there are none yet
+            return False
+        except (OSError, ValueError) as error:
+            self.problems.append(f"not waiting: {error}")
+            return True
+        return False
+
+    def time_is_over(self) -> None:
+        self.problems.append(self._reason)
+        self.close()
+
+    def close(self) -> None:
+        if self.replies:
+            self.replies.close()
+            self.replies = None
 
 
 def _queue(outbox: Outbox, call: Call, wanted: bool) -> tuple[Outbox | None, Replies | None, list[str]]:
@@ -80,20 +125,3 @@ def _put(outbox: Outbox, call: Call, wanted: bool, problems: list[str]) -> Repli
             replies.close()
         raise
     return replies
-
-
-def _wait(replies: Replies, seconds: float, wait_readable: Callable[[int, float], bool]) -> tuple[str, str]:
-    """The status once the sender has reported it, the time is over, or the caller has hung up; and its reason."""
-    end = time.monotonic() + seconds
-    reason = "no confirmation yet"
-    try:
-        while wait_readable(replies.fileno(), max(0.0, end - time.monotonic())):
-            for reply in replies.read():
-                if reply.get("status") in ("DELIVERED", "FAILED"):
-                    return reply["status"], reply.get("reason", "")
-                reason = reply.get("reason", reason)
-    except HungUp:
-        return "QUEUED", ""
-    except (OSError, ValueError) as error:
-        return "QUEUED", f"not waiting: {error}"
-    return "QUEUED", reason

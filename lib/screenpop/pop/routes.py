@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ..call import Call
 from ..xmpp import jid
@@ -33,6 +33,22 @@ def recipients(call: Call, configured: Sequence[str], notify: str = "") -> tuple
 
 def _texts(joined: str) -> list[str]:
     return [text for text in (part.strip() for part in joined.split("&")) if text]
+
+
+def permitted(to: str, configured: Iterable[str]) -> tuple[str, str]:
+    """Of recipients joined by `&`, those that are configured, with any resource; and a text about the others, empty if
+    there are none.
+    """
+    accounts = {jid.folded(jid.address(one)) for one in configured}
+    told: list[str] = []
+    others: list[str] = []
+    for text in _texts(to):
+        try:
+            is_configured = jid.folded(jid.address(jid.recipient(text))) in accounts
+        except ValueError:
+            is_configured = False
+        (told if is_configured else others).append(text)
+    return "&".join(told), f"not told, as they are not configured: {', '.join(others)}" if others else ""
 
 
 class Route:

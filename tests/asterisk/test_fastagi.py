@@ -1,0 +1,146 @@
+"""The whole way over FastAGI in a real Asterisk: dialplan, door and sender in one process, Prosody, slixmpp."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import pytest
+
+from parts.asterisk import Asterisk
+from parts.box import Box, BoxUnavailable
+from parts.fastagi import FastAgiServer
+from parts.numbers import as_shown
+from parts.pbx import in_real_asterisk
+from parts.prosody import Prosody
+from parts.recipient import Recipient
+from parts.waiting import eventually
+
+SCRIPT = "screen_pop.py"
+DIALPLAN = """
+[test]
+exten => 123,1,Set(CALLERID(num)=${URIDECODE(${NUMBER})})
+ same => n,AGI(${DOOR},${CALLERID(num)}${MORE})
+ same => n,NoOp(dialplan of ${CALL}: ${AGISTATUS} ${SCREEN_POP_STATUS})
+ same => n,Hangup()
+exten => h,1,NoOp(dialplan of ${CALL}: over ${SCREEN_POP_STATUS})
+
+[screen_pop]
+exten => ended,1,ExecIf($["${ENDS}" != ""]?AGI(${DOOR},,,ended))
+ same => n,Return()
+"""
+MODULES = {"modules.conf": "load = func_dialplan.so\nload = func_uri.so\nload = func_cdr.so\n"}
+
+
+@dataclass
+class Running:
+    asterisk: Asterisk
+    prosody: Prosody
+    alice: Recipient
+    url: str
+    calls: int = 0
+
+    def call(self, number: str = "+15551234567", door: str = "", pres: str = "allowed", **variables: str) -> str:
+        """Returns what the dialplan's lines about this call begin with. `number` may have any bytes."""
+        self.calls += 1
+        given = {"CALL": str(self.calls), "DOOR": door or self.url, "NUMBER": quote(number, safe=""), **variables}
+        self.asterisk.originate("123", "test", callerid_name="Bob Example", callerid_pres=pres, variables=given)
+        return f"dialplan of {self.calls}:"
+
+    def next_body(self) -> str:
+        return self.alice.wait_for_message().body
+
+
+@pytest.fixture(scope="module")
+def running(prosody: Prosody) -> Iterator[Running]:
+    try:
+        box = Box()
+    except BoxUnavailable as why:
+        pytest.skip(f"no real Asterisk: {why}")
+    with box, in_real_asterisk(box, prosody, DIALPLAN, configuration_of_asterisk=MODULES) as (asterisk, alice):
+        with FastAgiServer(box) as server:
+            yield Running(asterisk, prosody, alice, server.url)
+
+
+def test_a_call_pops_and_the_dialplan_goes_on(running: Running) -> None:
+    about = running.call()
+    running.asterisk.wait_for(f"{about} SUCCESS QUEUED")
+    assert running.next_body() == "Call from Bob Example, +1 555-123-4567 to 123"
+
+
+def test_waiting_for_the_confirmation(running: Running) -> None:
+    about = running.call(SCREEN_POP_WAIT="10")
+    running.asterisk.wait_for(f"{about} SUCCESS DELIVERED")
+    running.next_body()
+
+
+def test_the_end_of_the_call_corrects_its_message(running: Running) -> None:
+    running.call(__ENDS="yes")
+    assert running.next_body() == "Call from Bob Example, +1 555-123-4567 to 123"
+    body = running.next_body()
+    assert re.fullmatch(r"Missed call from Bob Example, \+1 555-123-4567 to 123, \d\d:\d\d, rang 0 s", body)
+
+
+def test_the_name_in_asterisks_database(running: Running) -> None:
+    running.asterisk.rx('database put cidname +15557654321 "Zoë ) ${EXTEN} | , \\"Z\\""')
+    running.call("+15557654321")
+    assert running.next_body() == 'Call from Zoë ) ${EXTEN} | , "Z", +1 555-765-4321 to 123'
+
+
+@pytest.mark.parametrize("presentation", ["prohib", "unavailable"])
+def test_a_number_that_may_not_be_shown(running: Running, presentation: str) -> None:
+    about = running.call(pres=presentation)
+    running.asterisk.wait_for(f"{about} SUCCESS QUEUED")
+    assert running.next_body() == "Call from number withheld to 123"
+
+
+@pytest.mark.parametrize("door", ["", SCRIPT], ids=["FastAGI", "script"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        "1,eve@evil.test",
+        "1\n,eve@evil.test",
+        "1\nagi_arg_2: eve@evil.test",
+        "1\nagi_arg_1: 1\nagi_arg_2: eve@evil.test\n\nx",
+        "1\nagi_arg_1: 1\nagi_arg_2: eve@evil.test\n\n200 result=1 (x",
+    ],
+    ids=["comma", "newline and comma", "line", "empty line", "empty line and reply"],
+)
+def test_a_caller_doesnt_choose_the_recipients(running: Running, number: str, door: str) -> None:
+    about = running.call(number, door)
+    running.asterisk.wait_for(f"{about} SUCCESS QUEUED")
+    assert running.next_body().endswith(" to 123") or "number withheld" in running.alice.messages[-1].body
+
+
+def test_a_hang_up_ends_the_wait(running: Running) -> None:
+    """While the server says nothing."""
+    waiting = running.asterisk.box.path("/var/spool/asterisk/screen_pop/tmp")
+    os.kill(running.prosody.pid, signal.SIGSTOP)
+    try:
+        about = running.call(SCREEN_POP_WAIT="60")
+        eventually(lambda: list(waiting.glob("*.replies")))
+        running.asterisk.rx("channel request hangup all")
+        running.asterisk.wait_for(f"{about} over QUEUED", timeout=20)
+    finally:
+        os.kill(running.prosody.pid, signal.SIGCONT)
+    assert running.next_body() == "Call from Bob Example, +1 555-123-4567 to 123"
+
+
+@pytest.mark.parametrize("count", [60, 200])
+def test_many_calls_at_once(running: Running, count: int) -> None:
+    numbers = [f"+1555{number:07}" for number in range(count)]
+    first = running.calls + 1
+    running.calls += count
+    files = []
+    for call, number in enumerate(numbers, first):
+        given = {"CALL": str(call), "DOOR": running.url, "NUMBER": quote(number)}
+        files.append(running.asterisk.call_file("123", "test", callerid_name="Bob Example", variables=given))
+    before = running.asterisk.log.count("SUCCESS QUEUED")
+    running.asterisk.come_in(*files)
+    running.asterisk.wait_for("dialplan of .* SUCCESS QUEUED", count=before + count, timeout=60)
+    bodies = sorted(running.next_body() for _ in numbers)
+    assert bodies == sorted(f"Call from Bob Example, {as_shown(number)} to 123" for number in numbers)
