@@ -7,6 +7,7 @@ from collections import ChainMap
 from typing import Any, NamedTuple
 
 from . import config
+from .doors.options import HttpOptions
 from .log import LogOptions
 from .phonebook.source import SourceOptions
 from .phonebook.types import Types
@@ -21,6 +22,7 @@ SECTIONS: dict[str, type[config.Section]] = {
     "routes": RoutesOptions,
     "spool": SpoolOptions,
     "log": LogOptions,
+    "http": HttpOptions,
 }
 TYPES: dict[str, type[config.Section]] = {  # of sections that are no sources of the phone book
     "route": RouteOptions,
@@ -37,6 +39,7 @@ class Settings(NamedTuple):
     routes: Routes
     spool: SpoolOptions
     log: LogOptions
+    http: HttpOptions
     sources: dict[str, SourceOptions]  # of the phone book, by the names of their sections, in the order of the file
     rooms: dict[str, RoomOptions]  # those with a password, by their JID
 
