@@ -69,6 +69,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     """A connection. Its time is over SLOWEST seconds after its request has begun, however slowly the rest comes."""
 
     error_task_class = _Refusal
+    last_activity = 0.0
 
     def handle_read(self) -> None:
         has_begun, began = self.request is not None, self.last_activity
