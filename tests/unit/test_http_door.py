@@ -61,7 +61,7 @@ class Client:
         said = application(sent, lambda status, headers, *error: answer.extend([status, dict(headers)]))
         text = b"".join(said).decode()
         if well_formed:
-            said.close()  # type: ignore[attr-defined]
+            said.close()
         status, headers = answer
         assert headers["Content-Length"] == str(len(text.encode()))
         assert headers["Content-Type"] == "text/plain; charset=utf-8"
@@ -256,16 +256,18 @@ class Unread(io.BytesIO):
 @pytest.mark.parametrize("length", [str(LARGEST + 1), "1" + "0" * 5000], ids=["", "of 5000 digits"])
 def test_413_is_said_of_a_body_that_is_not_read(client: Client, length: str) -> None:
     """Whoever sends it."""
+    environ: dict[str, Any]
     for environ in ({}, {"HTTP_AUTHORIZATION": None}):
         why = f"the body has more than {LARGEST} bytes"
-        said = client.refused(body=b"x", CONTENT_LENGTH=length, **{"wsgi.input": Unread(), **environ})
+        unread: dict[str, Any] = {"wsgi.input": Unread(), **environ}
+        said = client.refused(body=b"x", CONTENT_LENGTH=length, **unread)
         assert said == (413, why)
 
 
 def test_a_body_may_be_as_large_as_that(client: Client) -> None:
     body = b"ani=1&x=".ljust(LARGEST, b"x")
     assert client.queued(body=body).number == "1"
-    chunked = {"CONTENT_LENGTH": None, "wsgi.input_terminated": True}
+    chunked: dict[str, Any] = {"CONTENT_LENGTH": None, "wsgi.input_terminated": True}
     assert client.queued(body=body, **chunked).number == "1"
     assert client.refused(body=body + b"x", **chunked)[0] == 413
 

@@ -13,7 +13,7 @@ from waitress.task import ErrorTask
 
 from .http import LARGEST, Application
 
-SLOWEST = 10  # seconds in which a request must have come, and after which an idle connection is closed
+SLOWEST = 10  # whole seconds in which a request must have come, and after which an idle connection is closed
 CONNECTIONS = 200
 THREADS = 4
 STOP_WITHIN = 10.0  # seconds
@@ -35,8 +35,8 @@ class HttpDoor:
             threads=THREADS,
             connection_limit=CONNECTIONS,
             channel_timeout=SLOWEST,
-            cleanup_interval=SLOWEST / 2,
-            asyncore_loop_timeout=SLOWEST / 2,
+            cleanup_interval=SLOWEST // 2,
+            asyncore_loop_timeout=SLOWEST // 2,
             max_request_header_size=LARGEST,
             max_request_body_size=LARGEST + 1,  # the first size that is refused
             asyncore_use_poll=True,  # select() can't watch a descriptor above 1023
