@@ -503,3 +503,11 @@ def test_what_is_wrong_with_the_configuration(tmp_path: Path, text: str, complai
     (said,) = raised.value.complaints
     assert complaint.format(TOKEN, file) in said
     assert "short secret" not in said and TOKEN not in said and "ä" not in said
+
+
+def test_the_example_of_the_document_is_accepted(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/http.md").read_text(encoding="utf-8")
+    example = text[text.index("[http]\n") + len("[http]\n") : text.index("\n```\n")]
+    (tmp_path / "token").write_text(TOKEN)
+    options = configured(tmp_path, example.replace("/etc/asterisk/screen_pop.token", str(tmp_path / "token")))
+    assert options.listen == ("127.0.0.1", 8088)
