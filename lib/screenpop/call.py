@@ -27,7 +27,8 @@ class Call:
     `presentation`: Asterisk's number (`callerid.h`: `& 0x60` is not 0 for restricted or unavailable). If the number
     must not be shown, `number` and `name` are empty and `withheld` is true.
     `cidname`: the name that Asterisk's own database has for the number, DB(cidname/NUMBER).
-    `follows`: the ids of the calls whose event this is, joined by "&"; empty for a call that has just come.
+    `follows`: the ids of the calls whose event this is, joined by "&"; empty for a call that has just come. In place of
+    an id there may be what ties the events of a call (`tie`).
     `peer`: who has answered. `talked`: for how many seconds; -1 if that is not known.
     `to`: recipients given by the dialplan, joined by "&"; empty for the configured ones.
     `receipt`: request a receipt from the recipient's client (XEP-0184).
@@ -56,11 +57,12 @@ class Call:
         talked: float = -1.0,
         to: str = "",
         receipt: bool = False,
+        tie: str = "",
     ) -> None:
-        """The default of `time` is now. The default of `id` is a new id."""
+        """The default of `time` is now. The default of `id` is a new id; it ends with `tie` if there is one."""
         if not time:
             time, boot, uptime = _now()
-        self.id = id or f"{time:017.6f}-{posix.urandom(6).hex()}"
+        self.id = id or f"{time:017.6f}-{posix.urandom(6).hex()}{'-' * bool(tie)}{tie}"
         self.time = time
         self.boot = boot
         self.uptime = uptime
@@ -116,6 +118,16 @@ class Call:
 
     def json(self) -> bytes:
         return _json(self.record()).encode("utf-8", "ignore")
+
+
+def tie(id: str) -> str:
+    """What ties the events of a call whose sender has an id of its own for it; empty for a call from Asterisk.
+
+    It is the last part of this project's ids of these events, so that the names of the spool's files tell which belong
+    together.
+    """
+    parts = id.split("-")
+    return parts[2] if len(parts) == 3 else ""
 
 
 def stands_for_no_number(caller: str) -> bool:

@@ -9,6 +9,7 @@ MODULES = {  # by the name of the library
     "xmpppy": "screenpop.xmpp.xmpppy",
     "dnspython": "dns.resolver",
     "phonenumberslite": "phonenumbers",
+    "waitress": "waitress",
 }
 
 

@@ -7,7 +7,7 @@ from collections import ChainMap
 from typing import Any, NamedTuple
 
 from . import config
-from .doors.options import FastagiOptions
+from .doors.options import FastagiOptions, HttpOptions
 from .log import LogOptions
 from .phonebook.source import SourceOptions
 from .phonebook.types import Types
@@ -23,6 +23,7 @@ SECTIONS: dict[str, type[config.Section]] = {
     "spool": SpoolOptions,
     "log": LogOptions,
     "fastagi": FastagiOptions,
+    "http": HttpOptions,
 }
 TYPES: dict[str, type[config.Section]] = {  # of sections that are no sources of the phone book
     "route": RouteOptions,
@@ -40,6 +41,7 @@ class Settings(NamedTuple):
     spool: SpoolOptions
     log: LogOptions
     fastagi: FastagiOptions
+    http: HttpOptions
     sources: dict[str, SourceOptions]  # of the phone book, by the names of their sections, in the order of the file
     rooms: dict[str, RoomOptions]  # those with a password, by their JID
 

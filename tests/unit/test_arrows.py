@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "phonebook": BASE,
     "pop": {*BASE, "phonebook", "xmpp"},
     "settings": {"config", "doors", "log", "phonebook", "pop", "spool", "xmpp"},
+    "wsgi": {"config", "doors", "log", "settings", "spool"},
     "libraries": set[str](),
     "sender": {*BASE, "log", "phonebook", "spool", "pop", "xmpp", "settings", "libraries"},
     "doors": {*BASE, "spool"},

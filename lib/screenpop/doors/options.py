@@ -1,12 +1,12 @@
-"""The sections of the doors that listen: [fastagi]."""
+"""The sections of the doors that listen: [fastagi], [http]."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from ..config import Option, Section
+from ..config import Option, SecretFile, Section, secret_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     Network = Union[IPv4Network, IPv6Network]
 
+SHORTEST_TOKEN = 16  # characters
 _ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+)):(\d{1,5})", re.ASCII)
+_TOKEN = re.compile(rf"[!-~]{{{SHORTEST_TOKEN},200}}")
 
 
 def address(text: str) -> tuple[str, int]:
@@ -65,3 +67,41 @@ class FastagiOptions(Section):
         listen = given.get("listen")
         if listen and not _ip(listen[0], "").is_loopback and "allow" not in given:
             yield "allow: missing; who else than this box may connect, such as 192.0.2.0/24"
+
+
+def _token(text: str) -> str:
+    """No complaint repeats the text."""
+    if not _TOKEN.fullmatch(text):
+        raise ValueError(
+            f"should be at least {SHORTEST_TOKEN} characters, in ASCII and without spaces, such as those that"
+            " `openssl rand -hex 16` prints"
+        )
+    return text
+
+
+def _token_file(text: str) -> SecretFile:
+    file = secret_file(text)
+    try:
+        _token(file.secret)
+    except ValueError as error:
+        raise ValueError(f"the first line of {text} {error}") from error
+    return file
+
+
+class HttpOptions(Section):
+    """`token` is the content of token_file if that is set."""
+
+    listen: Option[tuple[str, int] | None] = Option(address, None)
+    token = Option(_token, "", secret=True)
+    token_file: Option[SecretFile | None] = Option(_token_file, None)
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        file = values.get("token_file")
+        super().__init__({**values, "token": file.secret} if file else values)
+
+    @classmethod
+    def complaints(cls, given: Collection[str]) -> Iterator[str]:
+        if "token" in given and "token_file" in given:
+            yield "token or token_file: both are set; set one of them"
+        if "listen" in given and not ("token" in given or "token_file" in given):
+            yield "token or token_file: missing; whoever may send calls needs it"

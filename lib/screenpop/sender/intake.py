@@ -11,7 +11,7 @@ from bisect import bisect
 from collections.abc import Collection, Sequence
 from typing import Any, Optional
 
-from ..call import EVENTS, Call
+from ..call import EVENTS, Call, tie
 from ..log import SPOOL, Log
 from ..phonebook.book import Book
 from ..phonebook.lookup import Lookup
@@ -36,10 +36,15 @@ class Intake:
         self.outbox = Outbox(queue.path)
         self.delayed: dict[str, float] = {}  # names that could not be taken in, and when to try again (monotonic)
         self.asking: dict[str, tuple[Call, Any, Lookup]] = {}  # by name: the call, its record, the question
+        self.tied: dict[str, list[str]] = {}  # the ids in new/ by what ties them (call.py), the oldest first
 
     def waiting(self) -> list[str]:
         """The names in new/, the oldest call first. Raises OSError."""
         names = self.queue.new_calls()
+        self.tied = {}
+        for name in names:
+            if tied := tie(records.call_id(name)):
+                self.tied.setdefault(tied, []).append(records.call_id(name))
         if self.delayed or self.asking:
             present = set(names)
             self.delayed = {name: due for name, due in self.delayed.items() if name in present}
@@ -84,13 +89,22 @@ class Intake:
 
     def _must_wait(self, event: Call, in_flight: Collection[str] = ()) -> bool:
         """Whether the calls that this event follows are being taken in, or their messages being sent."""
-        ids = events.followed(event)
+        ids = events.related(event)
         if not ids:
             return False
-        return any(map(self._is_coming, ids)) or any(one.startswith(f"{id}-") for one in in_flight for id in ids)
+        return any(self._is_coming(id, event) for id in ids) or any(
+            f"-{id}-" in f"-{stanza_id}" for stanza_id in in_flight for id in ids
+        )
 
-    def _is_coming(self, id: str) -> bool:
-        """Whether that is a call in new/. An event waits for no other event, which could wait for it."""
+    def _is_coming(self, id: str, event: Call) -> bool:
+        """Whether that is a call in new/. An event waits for no event that could wait for it: for one that it names by
+        an id, if that is no event; and of those that the same id of their sender ties, for the older ones.
+        """
+        for older in self.tied.get(id, ()):
+            if older >= event.id:
+                break
+            if self.queue.is_new(older):
+                return True
         asked = self.asking.get(f"{id}.json")
         return self.queue.is_new(id) and not (asked and asked[0].follows)
 
@@ -98,7 +112,7 @@ class Intake:
         path = f"{self.queue.path}/new/{name}"
         record = records.read(path)
         call = records.call_from(record, path)
-        firsts = self.queue.first_messages(events.followed(call))
+        firsts = [] if call.event == EVENTS[0] else self._firsts(call)
         try:
             lookup = book.ask(firsts[0][1].call if firsts else call)
         except Exception as error:  # a bug, or a damaged library: the pop goes out with what the call has
@@ -108,13 +122,22 @@ class Intake:
 
     def _accept(self, name: str, settings: Settings, call: Call, record: Any, lookup: Lookup) -> None:
         wanted = settings.pop.events
-        firsts = self.queue.first_messages(events.followed(call))
-        if firsts:
+        firsts = self._firsts(call)
+        if events.is_repeated(call, firsts):
+            self._make(name, call, [])
+            return
+        events.settle_outcome(call, firsts)
+        if firsts and call.event != EVENTS[0]:
             found = events.messages(call, firsts, lookup, self.queue.has_second) if call.event in wanted else []
             failed = [message for message in found if message.reason]
             self._make(name, call, [message for message in found if not message.reason], failed)
         else:
             self._make(name, call, *self._messages(settings.routes, wanted, call, record, lookup.contact()))
+
+    def _firsts(self, call: Call) -> list[tuple[str, Message]]:
+        """The first messages of the calls that it follows or repeats; not its own, of a sender that was killed."""
+        found = self.queue.first_messages(events.related(call))
+        return [(folder, first) for folder, first in found if first.call.id != call.id]
 
     def _messages(
         self, routes: Routes, wanted: Collection[str], call: Call, record: Any, contact: Contact

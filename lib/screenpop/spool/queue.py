@@ -17,6 +17,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 
+from ..call import tie
 from . import files
 from .outbox import Outbox
 from .records import NO_RECIPIENT, InvalidFile, Message, call_id, message_name, read_message
@@ -38,6 +39,7 @@ class Queue:
         self._unwritten: dict[str, Message] = {}  # by name
         self._fresh: dict[str, Message] = {}  # by name: accepted and not loaded yet, so that they needn't be read again
         self._by_call: dict[str, list[str]] | None = None  # names of first messages by call id; read when first needed
+        self._tied: dict[str, str] = {}  # the newest of these calls by what ties its events (call.py)
 
     @property
     def is_behind(self) -> bool:
@@ -87,19 +89,30 @@ class Queue:
             for message in messages:
                 self._unwritten[message.name] = message
                 if self._by_call is not None and not message.outcome:
-                    self._by_call.setdefault(message.call.id, []).append(message.name)
+                    self._index(self._by_call, message.name)
                 steps.append(lambda folder=folder, message=message: self._write_message(folder, message))  # type: ignore[misc]
         self._do(call_id(name), *steps, lambda: files.remove(f"{self.path}/new/{name}"))
 
     def first_messages(self, calls: Iterable[str]) -> list[tuple[str, Message]]:
-        """The messages of these calls that an event of theirs may follow, each with its folder. Raises OSError."""
+        """The messages of these calls that an event of theirs may follow, each with its folder. Raises OSError.
+
+        `calls`: ids, or what ties the events of a call (call.py): the newest such call is meant, as some systems use an
+        id again after a restart.
+        """
         if self._by_call is None:
-            self._by_call = {}
+            self._by_call, self._tied = {}, {}
             for name in {*self._unwritten, *(name for folder in MESSAGES for name in self._names(folder))}:
                 if name.count("~") == 1 and name.endswith(".json"):
-                    self._by_call.setdefault(call_id(name), []).append(name)
-        names = [name for call in calls for name in self._by_call.get(call, ())]
+                    self._index(self._by_call, name)
+        ids = dict.fromkeys(self._tied.get(call, call) for call in calls)
+        names = [name for id in ids for name in self._by_call.get(id, ())]
         return [found for found in map(self._find, names) if found]
+
+    def _index(self, by_call: dict[str, list[str]], name: str) -> None:
+        id = call_id(name)
+        by_call.setdefault(id, []).append(name)
+        if tied := tie(id):
+            self._tied[tied] = max(id, self._tied.get(tied, ""))
 
     def _find(self, name: str) -> tuple[str, Message] | None:
         known = self._unwritten.get(name) or self._fresh.get(name)
