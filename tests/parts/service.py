@@ -9,15 +9,24 @@ from pathlib import Path
 from types import TracebackType
 
 from parts.pbx import Pbx
+from parts.server import free_port
 
 PATIENCE = 20.0  # seconds
 
 
 class Service:
-    """Started by `with`, and killed at its end if it has not ended by then. `output` is complete after `ended`."""
+    """Started by `with`, and killed at its end if it has not ended by then. `output` is complete after `ended`.
+
+    Its FastAGI door is `agi`, unless the configuration has one already.
+    """
 
     def __init__(self, pbx: Pbx, folder: Path) -> None:
         self.pbx, self.output = pbx, ""
+        port = free_port()
+        self.agi = f"agi://127.0.0.1:{port}/screen_pop"
+        if "[fastagi]" not in pbx.conf.read_text():
+            with pbx.conf.open("a") as conf:
+                conf.write(f"[fastagi]\nlisten = 127.0.0.1:{port}\n")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.settimeout(PATIENCE)
         self.address = str(folder / f"notify-{id(self)}")

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import socket
+import urllib.request
 from collections import Counter
 from pathlib import Path
 
+from fake_agi import Channel, Result
 from parts.pbx import Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
+from parts.server import free_port
 from parts.service import Service
 from screenpop.call import Call
 from screenpop.spool import state, trigger
 
 WAITING = {"SCREEN_POP_WAIT": "20"}
+
+
+def call(door: str, *arguments: str) -> Result:
+    """AGI(agi://…) in a dialplan that waits for the confirmation."""
+    channel = Channel(callerid="+15551234567", calleridname="Bob Example", extension="123", variables=WAITING)
+    return channel.run([door, *arguments])
 
 
 def wait_for_session(pbx: Pbx) -> None:
@@ -125,3 +136,71 @@ def test_with_a_wrong_configuration_it_stays_until_that_is_mended(pbx: Pbx, alic
         pbx.conf.write_text(right)
         service.send(signal.SIGHUP)
         assert "Bob Example" in alice.wait_for_message().body
+
+
+def test_the_doors_of_the_service_take_calls(pbx: Pbx, alice: Recipient, tmp_path: Path) -> None:
+    port = free_port()
+    with pbx.conf.open("a") as conf:
+        conf.write(f"[http]\nlisten = 127.0.0.1:{port}\ntoken = 0123456789abcdef\n")
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        assert state.read(pbx.outbox.path)["doors"] == [
+            f"fastagi {service.agi.split('/')[2]}",
+            f"http 127.0.0.1:{port}",
+        ]
+        assert call(service.agi).variables["SCREEN_POP_STATUS"] == "DELIVERED"
+        assert "Bob Example" in alice.wait_for_message().body
+        url = f"http://127.0.0.1:{port}/screen_pop.php?token=0123456789abcdef&ani=%2B15557654321"
+        with urllib.request.urlopen(url) as answer:
+            assert answer.read().startswith(b"screen_pop.queued\n")
+        assert "+1 555-765-4321" in alice.wait_for_message().body
+        service.send(signal.SIGTERM)
+        assert service.ended() == 0
+    assert pbx.sender() is None
+
+
+def test_a_port_that_is_taken_is_told(pbx: Pbx, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pbx.conf.open("a") as conf:
+            conf.write(f"[fastagi]\nlisten = 127.0.0.1:{port}\n")
+        with Service(pbx, tmp_path) as service:
+            assert service.ended() == 1
+    text = f"service: [fastagi] listen = 127.0.0.1:{port}: Address already in use"
+    assert text in pbx.log and text in service.output
+
+
+def test_a_door_moves_when_its_address_changes_and_stays_when_the_new_one_is_taken(
+    pbx: Pbx, alice: Recipient, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        wait_for_session(pbx)
+        right, port = pbx.conf.read_text(), taken.getsockname()[1]
+        pbx.conf.write_text(re.sub("listen = .*", f"listen = 127.0.0.1:{port}", right))
+        service.send(signal.SIGHUP)
+        pbx.wait_until(lambda: f"service: [fastagi] listen = 127.0.0.1:{port}: Address already in use" in pbx.log)
+        assert call(service.agi).variables["SCREEN_POP_STATUS"] == "DELIVERED"
+        moved = f"127.0.0.1:{free_port()}"
+        pbx.conf.write_text(re.sub("listen = .*", f"listen = {moved}", right))
+        service.send(signal.SIGHUP)
+        pbx.wait_until(lambda: state.read(pbx.outbox.path)["doors"] == [f"fastagi {moved}"])
+        assert call(f"agi://{moved}/screen_pop").variables["SCREEN_POP_STATUS"] == "DELIVERED"
+        assert call(service.agi).agistatus == "FAILURE"
+
+
+def test_where_others_may_connect_the_dialplan_names_only_configured_recipients(
+    pbx: Pbx, prosody: Prosody, alice: Recipient, tmp_path: Path
+) -> None:
+    with pbx.conf.open("a") as conf:
+        conf.write(f"[fastagi]\nlisten = 127.0.0.1:{free_port()}\nallow = 127.0.0.0/8\n")
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        door = f"agi://{state.read(pbx.outbox.path)['doors'][0].split()[1]}/screen_pop"
+        result = call(door, "+15551234567", f"eve@evil.test&{prosody.jid('alice')}")
+        assert result.variables["SCREEN_POP_STATUS"] == "DELIVERED"
+        assert any("not told, as they are not configured: eve@evil.test" in text for text in result.verbose)
+        assert "Bob Example" in alice.wait_for_message().body
+        service.send(signal.SIGTERM)
+        service.ended()
+    assert "eve@evil.test" not in pbx.log

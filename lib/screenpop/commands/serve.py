@@ -1,4 +1,4 @@
-"""Run the resident sender, which signs in before the first call; for systemd or another supervisor."""
+"""Run the resident sender with its doors, FastAGI and HTTP; for systemd or another supervisor."""
 
 from __future__ import annotations
 
@@ -11,9 +11,18 @@ from . import _spool
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
+    from ..doors.fastagi import Door
+    from ..doors.http_server import HttpDoor
+    from ..doors.options import Network
     from ..log import Log
     from ..settings import Settings
+    from ..spool.outbox import Outbox
+
+    Address = tuple[str, int]
+    Permitted = Callable[[str], tuple[str, str]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs until SIGTERM comes; or ends with status 1 if another sender has the spool. Raises OSError."""
+    """Runs until SIGTERM comes; or ends with status 1 if another sender has the spool, or a door can't listen. Raises
+    OSError.
+    """
     path = _spool.path()
     from .. import settings
+    from ..config import ConfigError
     from ..log import Log, default_file
     from ..sender import process
     from ..sender.loop import Sender
+    from ..spool.outbox import Outbox
     from ..spool.queue import Queue
     from ..spool.trigger import Trigger
 
@@ -34,37 +47,95 @@ def run(arguments: argparse.Namespace) -> int:
     process.prepare()
     queue = Queue(path)
     queue.make()
-    log = Log(default_file())
-    service = Service(log)
+    service = Service(Outbox(path), Log(default_file()))
     trigger = Trigger.take_over(path, lambda: service.wait_for(path))
+    try:
+        current = settings.load(conf)
+    except ConfigError:  # the sender logs it; calls must be queued all the same
+        current = None
+    try:
+        service.open_doors(current)
+    except OSError as error:
+        service.tell(str(error))
+        return 1
     sender = Sender(queue, trigger, conf, service)
     sender.run()
     if not sender.leaving:
-        log.write(f"service: ending, as another sender has the spool {path}")
+        service.tell(f"ending, as another sender has the spool {path}")
+    service.close_doors()
     os._exit(0 if sender.leaving else 1)  # at once: threads may wait for others
 
 
 class Service:
-    """What the sender's process has beside it."""
+    """What the sender's process has beside it: the doors, and systemd, which is told how it goes."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, outbox: Outbox, log: Log) -> None:
         from ..sender.systemd import Systemd
 
-        self.log, self.systemd = log, Systemd()
+        self.outbox, self.log, self.systemd = outbox, log, Systemd()
+        self._doors: dict[str, tuple[Address, Any]] = {}  # by the names of their sections
+        self._token = ""  # of the HTTP door
         self._waits_for: object = None
         self._is_ready = False
+
+    def tell(self, text: str) -> None:
+        """To the log, and to whoever started it."""
+        print(f"service: {text}", file=sys.stderr, flush=True)
+        self.log.write(f"service: {text}")
 
     def wait_for(self, spool: str) -> None:
         """Another sender has the spool; one that was started for a call leaves soon."""
         other = state.read(spool)
         if other.get("resident") and self._waits_for != other.get("pid"):
             self._waits_for = other.get("pid")
-            text = f"service: waiting, as process {self._waits_for} is the resident sender of {spool}"
-            print(text, file=sys.stderr, flush=True)
-            self.log.write(text)
+            self.tell(f"waiting, as process {self._waits_for} is the resident sender of {spool}")
+
+    def open_doors(self, current: Settings | None) -> None:
+        """As configured, or without a configuration by its defaults. Raises OSError, which names the door."""
+        from ..doors.options import FastagiOptions
+
+        fastagi = current.fastagi if current else FastagiOptions({})
+        self._token = current.http.token if current else ""
+        limits = fastagi.allow, _permitted(current) if current and fastagi.allow else None
+        self._open("fastagi", fastagi.listen, lambda address: self._fastagi_door(address, *limits))
+        if "fastagi" in self._doors:
+            self._doors["fastagi"][1].limit(*limits)
+        self._open("http", current.http.listen if current else None, self._http_door)
+
+    def _open(self, name: str, address: Address | None, make: Callable[[Address], Door | HttpDoor]) -> None:
+        """Let the door listen at this address, if it does not yet. Raises OSError; then it stays as it was."""
+        before, door = self._doors.get(name, (None, None))
+        if address == before:
+            return
+        try:
+            made = make(address) if address else None
+        except OSError as error:
+            raise OSError(f"[{name}] listen = {_written(address)}: {error.strerror or error}") from error
+        if door:
+            del self._doors[name]
+            door.close()
+        if made and address:
+            self._doors[name] = address, made
+
+    def _fastagi_door(self, address: Address, networks: Sequence[Network], permitted: Permitted | None) -> Door:
+        from ..doors import fastagi
+
+        door = fastagi.Door(address, self.outbox, self.log.write, networks, permitted)
+        door.start()
+        return door
+
+    def _http_door(self, address: Address) -> HttpDoor:
+        from ..doors.http import Application
+        from ..doors.http_server import HttpDoor
+
+        return HttpDoor(address, Application(self.outbox, lambda: self._token, self.log.write))
 
     def follow(self, current: Settings) -> None:
         self.log.file = current.log.path
+        try:
+            self.open_doors(current)
+        except OSError as error:
+            self.tell(str(error))
 
     def alive(self) -> None:
         if not self._is_ready:
@@ -73,4 +144,21 @@ class Service:
         self.systemd.alive()
 
     def doors(self) -> list[str]:
-        return []
+        return [f"{name} {_written(address)}" for name, (address, _) in self._doors.items()]
+
+    def close_doors(self) -> None:
+        for _, door in self._doors.values():
+            door.close()
+
+
+def _permitted(current: Settings) -> Permitted:
+    """Where others than this box may connect, the dialplan can only name recipients that the configuration has."""
+    from ..pop.routes import permitted
+
+    configured = [*current.routes.recipients(), *current.rooms]
+    return lambda to: permitted(to, configured)
+
+
+def _written(address: Address | None) -> str:
+    host, port = address or ("", 0)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

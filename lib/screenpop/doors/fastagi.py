@@ -73,8 +73,8 @@ class Door:
         self._listener.setblocking(False)
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the connections inherit it
         self.port: int = self._listener.getsockname()[1]
-        self.outbox, self.permitted = outbox, permitted
-        self._log, self._networks, self._most = log, networks, most
+        self.outbox, self._log, self._most = outbox, log, most
+        self.limit(networks, permitted)
         self._logged: dict[str, tuple[float, int]] = {}  # by kind: when, and how many there were since then
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}  # by each of their descriptors
@@ -89,6 +89,10 @@ class Door:
 
     def start(self) -> None:
         self._thread.start()
+
+    def limit(self, networks: Sequence[Network], permitted: Callable[[str], tuple[str, str]] | None) -> None:
+        """For the calls that come from now on."""
+        self._networks, self.permitted = networks, permitted
 
     def close(self) -> None:
         """Take no more calls, and end the conversations within LEAVE_WITHIN seconds."""
