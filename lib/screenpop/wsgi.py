@@ -16,15 +16,18 @@ class _Configuration:
     def __init__(self) -> None:
         self._path, self._log = settings.path_from_environment(), Log(default_file())
         self._settings: settings.Settings | None = None
+        self._problem = ""  # of the file as it is now, which is logged once
 
     def token(self) -> str:
         """As the file has it now, or had it before it became wrong; empty if it never was right."""
         if self._settings is None or self._settings.is_stale():
             try:
                 self._settings = settings.load(self._path)
-                self._log.file = self._settings.log.path
+                self._log.file, self._problem = self._settings.log.path, ""
             except ConfigError as error:
-                self.log(f"HTTP: {error}")
+                if str(error) != self._problem:
+                    self._problem = str(error)
+                    self.log(f"HTTP: {error}")
         return self._settings.http.token if self._settings else ""
 
     def log(self, text: str) -> None:

@@ -115,6 +115,14 @@ def test_the_later_event_finds_the_call_although_the_sender_has_been_killed(
     assert corrects(alice.wait_for_message()) == first.id
 
 
+def test_a_configuration_that_becomes_wrong_keeps_no_call_out_and_is_logged_once(pbx: Pbx, client: Client) -> None:
+    client.send(**CALL)
+    pbx.conf.write_text("[http]\nlisten = nowhere\n")
+    for which in range(3):
+        client.send(id=f"x-{which}", ani="1")
+    assert pbx.log.count("HTTP: ") == 1
+
+
 # screen-pop send
 
 
