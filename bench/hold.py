@@ -21,8 +21,12 @@ def bare(calls: Calls) -> tuple[float, None]:
     return calls.make(BARE)[0].milliseconds, None
 
 
-def popped(calls: Calls, script: str) -> tuple[float, float]:
-    (call,) = calls.make(script)
+def jabber_send(calls: Calls) -> tuple[float, float]:
+    return popped(calls, calls.alice.jid, exten="124")
+
+
+def popped(calls: Calls, script: str, exten: str = "123") -> tuple[float, float]:
+    (call,) = calls.make(script, exten=exten)
     return call.milliseconds, (calls.message_about(call).at / 1000 - call.before) / 1000
 
 
@@ -49,6 +53,7 @@ def measure(calls: Calls, rounds: int) -> None:
         "screen_pop, sender up": warm,
         "screen_pop, first call": first,
         "screen_pop, FastAGI": fastagi,
+        "JabberSend()": jabber_send,
     }
     holds: dict[str, list[float]] = {kind: [] for kind in kinds}
     pops: dict[str, list[float]] = {kind: [] for kind in kinds}

@@ -31,9 +31,23 @@ DIALPLAN = """
 [bench]
 exten => 123,1,Set(BEFORE=${STRFTIME(,,%s%6q)})
  same => n,AGI(${SCRIPT},${CALLERID(num)})
- same => n,Set(AFTER=${STRFTIME(,,%s%6q)})
+ same => n(after),Set(AFTER=${STRFTIME(,,%s%6q)})
  same => n,Set(FILE(${TIMES},,,al,u)=${CALLERID(num)} ${BEFORE} ${AFTER})
  same => n,Hangup()
+exten => 124,1,Set(BEFORE=${STRFTIME(,,%s%6q)})
+ same => n,JabberSend(box,${SCRIPT},Call from ${CALLERID(num)})
+ same => n,Goto(123,after)
+"""
+# Asterisk's own session, for JabberSend()
+XMPP = """
+[box]
+type = client
+serverhost = 127.0.0.1
+port = {port}
+username = {jid}/asterisk
+secret = {password}
+usetls = yes
+usesasl = yes
 """
 # The script registers this for the end of each call, which is then not told: that would disturb the next measurement.
 END_OF_CALLS = """
@@ -64,14 +78,16 @@ class Calls:
         self.asterisk, self.prosody, self.alice, self.fastagi = asterisk, prosody, alice, fastagi
         self.made = 0
 
-    def make(self, script: str, count: int = 1) -> list[Held]:
-        """Make `count` calls at once, each from another number. Returns when AGI() has ended for all of them."""
+    def make(self, script: str, count: int = 1, exten: str = "123") -> list[Held]:
+        """Make `count` calls at once, each from another number. Returns when AGI() has ended for all of them. `exten`:
+        124: JabberSend(), to the JID `script`.
+        """
         times = f"/tmp/held-{self.made}"
         variables = {"SCRIPT": script, "TIMES": times}
         numbers = [number(self.made + call) for call in range(count)]
         self.made += count
         self.asterisk.come_in(
-            *[self.asterisk.call_file("123", "bench", callerid_num=number, variables=variables) for number in numbers]
+            *[self.asterisk.call_file(exten, "bench", callerid_num=number, variables=variables) for number in numbers]
         )
         self.asterisk.wait_for(r"^\S+ \d+ \d+$", times, count=count, timeout=PATIENCE)
         lines = self.asterisk.box.path(times).read_text().splitlines()
@@ -125,8 +141,9 @@ def real_prosody() -> Iterator[Prosody]:
 @contextlib.contextmanager
 def real_calls(more: str = "") -> Iterator[Calls]:
     """`more`: of the dialplan."""
-    files = {"modules.conf": "load = func_dialplan.so\n"}
     with real_prosody() as prosody, Box() as box:
+        xmpp = XMPP.format(port=prosody.port, jid=prosody.jid("pbx"), password=prosody.accounts["pbx"])
+        files = {"modules.conf": "load = func_dialplan.so\nload = res_xmpp.so\n", "xmpp.conf": xmpp}
         with in_real_asterisk(box, prosody, DIALPLAN + more, "", files) as (asterisk, alice):
             box.path(BARE).write_text("#!/usr/bin/env python3\n")
             box.path(BARE).chmod(0o755)
