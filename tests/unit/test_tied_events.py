@@ -253,3 +253,20 @@ def test_an_id_that_is_used_again_shows_no_name_of_the_call_before(world: World)
         world.queue(Call(number="1", tie="0" * 16, cidname=name))
         world.run(HOUR)
     assert told(world) == ["Alice", "Bob"]
+
+
+def test_a_late_call_is_taken_in_before_its_fresh_event(world: World) -> None:
+    """Fresh calls go before late ones, but an event doesn't overtake its call."""
+
+    def come() -> None:
+        late = call_from({"ani": "1", "id": "leg 1"})
+        late.time, late.uptime = late.time - 60, late.uptime - 60
+        late.id = f"{late.time:017.6f}{late.id[17:]}"
+        world.queue(late)
+        comes(world, event="answered")()
+
+    world.at(1, comes(world, id="another", ani="2"))
+    world.at(100, come)
+    world.run(HOUR)
+    said = [re.sub(r" \(.*\)", " (late)", text) for text in told(world)]
+    assert said[1:] == ["Call from 1 (late)", "corrected: Call from 1: answered"]

@@ -36,15 +36,13 @@ class Intake:
         self.outbox = Outbox(queue.path)
         self.delayed: dict[str, float] = {}  # names that could not be taken in, and when to try again (monotonic)
         self.asking: dict[str, tuple[Call, Any, Lookup]] = {}  # by name: the call, its record, the question
-        self.tied: dict[str, list[str]] = {}  # the ids in new/ by what ties them (call.py), the oldest first
+        self.listed: list[str] = []  # the names in new/ when they were last listed, the oldest first
+        self.tied: dict[str, list[str]] | None = None  # their ids by what ties them (call.py); made when first needed
 
     def waiting(self) -> list[str]:
         """The names in new/, the oldest call first. Raises OSError."""
-        names = self.queue.new_calls()
-        self.tied = {}
-        for name in names:
-            if tied := tie(records.call_id(name)):
-                self.tied.setdefault(tied, []).append(records.call_id(name))
+        names = self.listed = self.queue.new_calls()
+        self.tied = None
         if self.delayed or self.asking:
             present = set(names)
             self.delayed = {name: due for name, due in self.delayed.items() if name in present}
@@ -100,13 +98,21 @@ class Intake:
         """Whether that is a call in new/. An event waits for no event that could wait for it: for one that it names by
         an id, if that is no event; and of those that the same id of their sender ties, for the older ones.
         """
-        for older in self.tied.get(id, ()):
+        for older in self._tied(id):
             if older >= event.id:
                 break
             if self.queue.is_new(older):
                 return True
         asked = self.asking.get(f"{id}.json")
         return self.queue.is_new(id) and not (asked and asked[0].follows)
+
+    def _tied(self, by: str) -> Sequence[str]:
+        if self.tied is None:
+            self.tied = {}
+            for id in map(records.call_id, self.listed):
+                if tied := tie(id):
+                    self.tied.setdefault(tied, []).append(id)
+        return self.tied.get(by, ())
 
     def _ask(self, name: str, book: Book) -> tuple[Call, Any, Lookup]:
         path = f"{self.queue.path}/new/{name}"
