@@ -24,6 +24,7 @@ from screenpop.call import Call
 from screenpop.doors import fastagi
 from screenpop.doors.fastagi import Door
 from screenpop.pop import routes
+from screenpop.spool import trigger
 from screenpop.spool.outbox import Outbox
 
 __all__ = ["outbox"]
@@ -581,6 +582,47 @@ def test_those_who_say_nothing_dont_keep_it(outbox: Outbox) -> None:
     for client in clients:
         assert not is_open(client) or SET_STATUS("FAILED") in everything(client)
         client.close()
+
+
+# The sender
+
+
+@pytest.fixture
+def rings(outbox: Outbox) -> Iterator[int]:
+    """A descriptor that can be read when the sender is rung."""
+    fifo = os.open(f"{outbox.path}/trigger", os.O_RDONLY | os.O_NONBLOCK)
+    yield fifo
+    os.close(fifo)
+
+
+@pytest.mark.parametrize("others", [0, 3])
+def test_the_sender_is_rung_whatever_other_clients_do(listening: Listening, rings: int, others: int) -> None:
+    clients = [listening.connect(b"agi_callerid: 1\n") for _ in range(others)]
+    listening.call()
+    assert select.select([rings], [], [], 3)[0]
+    assert os.read(rings, 100) == b"\n"
+    for client in clients:
+        client.close()
+
+
+def test_the_sender_is_rung_while_its_reply_is_waited_for(listening: Listening, rings: int, outbox: Outbox) -> None:
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(listening.call, variables={"SCREEN_POP_WAIT": "30"})
+        assert select.select([rings], [], [], 20)[0]
+        tell(outbox, queued(outbox), status="DELIVERED")
+        assert waiting.result().variables["SCREEN_POP_STATUS"] == "DELIVERED"
+
+
+def test_a_sender_that_cant_be_started_is_logged(
+    listening: Listening, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ring(path: str) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(trigger, "ring", ring)
+    assert listening.call().variables["SCREEN_POP_STATUS"] == "QUEUED"
+    eventually(lambda: listening.log)
+    assert listening.log == [f"FastAGI: no sender can be started (no more processes): calls wait in {outbox.path}"]
 
 
 # Many at once

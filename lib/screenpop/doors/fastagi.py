@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 
+from ..spool import trigger
 from .asterisk import Conversation
 from .intake import HandedOver
 from .protocol import Command, set_variable, verbose
@@ -40,6 +41,7 @@ REPLY_WITHIN = 5.0  # seconds for its reply to a command
 END_WITHIN = 5.0  # seconds for it to take the last commands
 LEAVE_WITHIN = 2.0  # seconds for the conversations in progress when the door is closed
 LOGGED_EVERY = 60.0  # seconds, each kind of trouble
+RING_WITHIN = 0.02  # seconds
 BACKLOG = 1024  # connections that the kernel accepts until the door takes them
 STATUS = "SCREEN_POP_STATUS"
 
@@ -78,8 +80,11 @@ class Door:
         self._logged: dict[str, tuple[float, int]] = {}  # by kind: when, and how many there were since then
         self._epoll = select.epoll()
         self._connections: dict[int, Connection] = {}  # by each of their descriptors
-        self._talking = 0  # connections without those that are refused
+        self._conversations = 0  # connections without those that are refused
+        self.holding = 0  # of these, those whose call waits for the door
         self._look_at = math.inf  # the first deadline
+        self._to_ring: set[str] = set()  # outboxes
+        self._ring_at = math.inf
         self._leave_at = math.inf
         self._woken, self._wake = os.pipe()
         self._reserve = self._open_reserve()
@@ -116,6 +121,20 @@ class Door:
         self._epoll.unregister(descriptor)
         del self._connections[descriptor]
 
+    def ring(self, outbox: str) -> None:
+        """Wake its sender as soon as no call waits for the door, and within RING_WITHIN seconds: they share the GIL."""
+        if not self._to_ring:
+            self._ring_at = time.monotonic() + RING_WITHIN
+        self._to_ring.add(outbox)
+
+    def _ring(self) -> None:
+        outboxes, self._to_ring = self._to_ring, set()
+        for outbox in outboxes:
+            try:
+                trigger.ring(outbox)
+            except OSError as error:
+                self.report("sender", f"no sender can be started ({error}): calls wait in {outbox}")
+
     def report(self, kind: str, text: str) -> None:
         """Log it, at most one line a minute of each kind."""
         when, more = self._logged.get(kind, (-math.inf, 0))
@@ -134,12 +153,16 @@ class Door:
                 time.sleep(0.1)  # it may come again at once
         for connection in set(self._connections.values()):
             self._close(connection)
+        self._ring()
         self._epoll.close()
 
     def _turn(self) -> None:
         """Wait, and resume whatever can go on."""
-        timeout = None if self._look_at == math.inf else max(0.0, self._look_at - time.monotonic())
+        until = min(self._look_at, self._ring_at if self.holding else 0.0) if self._to_ring else self._look_at
+        timeout = None if until == math.inf else max(0.0, until - time.monotonic())
         ready = [descriptor for descriptor, _ in self._epoll.poll(timeout)]
+        if self._to_ring and (not (ready or self.holding) or time.monotonic() >= self._ring_at):
+            self._ring()
         for descriptor in ready:
             if connection := self._connections.get(descriptor):
                 self._resume(connection, descriptor)
@@ -183,10 +206,10 @@ class Door:
             return False
         if self._networks and not self._may_connect(host):
             self._refuse(sock, "network", f"{host} is not in [fastagi] allow")
-        elif self._talking >= self._most:
+        elif self._conversations >= self._most:
             self._refuse(sock, "connections", f"{self._most} conversations are in progress, no more are possible")
         else:
-            self._talking += 1
+            self._conversations += 1
             self._begin(Connection(self, sock, host))
         return True
 
@@ -220,7 +243,7 @@ class Door:
         except OSError:
             time.sleep(0.01)  # another thread has taken it
             return False
-        Connection(self, sock, "").end(refusal(text))
+        Connection(self, sock, "", refusal=text).end(refusal(text))
         sock.close()
         try:
             self._reserve = self._open_reserve()
@@ -252,7 +275,8 @@ class Door:
 
     def _close(self, connection: Connection) -> None:
         connection.steps.close()
-        self._talking -= not connection.is_refused
+        connection.let_go()
+        self._conversations -= not connection.is_refused
         self.unwatch(connection.descriptor)
         connection.sock.close()
 
@@ -270,11 +294,19 @@ class Connection:
         self.deadline = math.inf
         self.is_refused = bool(refusal)
         self.is_hung_up = self.is_ended = False
+        self._is_holding = not refusal
+        door.holding += self._is_holding
         self.steps = self._refuse(refusal) if refusal else self._talk()
         self._said = bytearray()  # and not taken yet
 
+    def let_go(self) -> None:
+        """The call doesn't wait for the door any more."""
+        self.door.holding -= self._is_holding
+        self._is_holding = False
+
     def end(self, last_commands: str) -> None:
         """Send these, and nothing more; once. The client may have gone."""
+        self.let_go()
         if not self.is_ended:
             self.is_ended = True
             try:
@@ -286,7 +318,8 @@ class Connection:
     def _talk(self) -> Waits:
         conversation = yield from self._conversation()
         self.is_hung_up |= b"HANGUP\n" in self._said
-        handed = HandedOver(self.door.outbox, conversation.call, conversation.seconds > 0 and not self.is_hung_up)
+        is_waited_for = conversation.seconds > 0 and not self.is_hung_up
+        handed = HandedOver(self.door.outbox, conversation.call, is_waited_for, self.door.ring)
         if handed.replies:
             yield from self._wait(handed, handed.replies.fileno(), conversation.seconds)
         self.end(conversation.last_commands(handed.status, handed.problems))
@@ -361,6 +394,7 @@ class Connection:
 
     def _wait(self, handed: HandedOver, fifo: int, seconds: float) -> Waits:
         """For the sender's replies, until the caller hangs up or the time is over."""
+        self.let_go()
         end = time.monotonic() + seconds
         is_over = False
         self.door.watch(self, fifo)

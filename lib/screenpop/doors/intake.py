@@ -53,13 +53,16 @@ class HandedOver:
     sender reports, for as long as it is waited for; `is_settled` is to be called when they can be read.
     """
 
-    def __init__(self, outbox: Outbox, call: Call, is_waited_for: bool) -> None:
+    def __init__(
+        self, outbox: Outbox, call: Call, is_waited_for: bool, ring: Callable[[str], None] = trigger.ring
+    ) -> None:
+        """`ring`: sees that the sender of an outbox is up, and wakes it."""
         queued, self.replies, self.problems = _queue(outbox, call, is_waited_for)
         self.status = "QUEUED" if queued else "FAILED"
         self._reason = "no confirmation yet"
         if queued:
             try:
-                trigger.ring(queued.path)
+                ring(queued.path)
             except OSError as error:
                 self.problems.append(f"no sender can be started ({error}): the call waits in {queued.path}")
                 self.close()

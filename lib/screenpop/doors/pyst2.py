@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class _Pattern:
-    """A regular expression that is compiled when it is first used, which is rare (conversation.py: get_result)."""
+    """A regular expression that is compiled when it is first used, which never happens (conversation.py)."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -38,7 +38,7 @@ _stand_ins: dict[str, Any] = dict.fromkeys(("pprint", "re", "signal", "six"), _S
 _before = {name: sys.modules.get(name) for name in _stand_ins}
 sys.modules.update(_stand_ins)
 try:
-    from asterisk.agi import AGI, AGIException, AGIHangup, AGIUnknownError
+    from asterisk.agi import AGI, AGIException, AGIHangup
 finally:
     for _name, _module in _before.items():
         if _module:
@@ -46,4 +46,4 @@ finally:
         else:
             del sys.modules[_name]
 
-__all__ = ["AGI", "AGIException", "AGIHangup", "AGIUnknownError"]
+__all__ = ["AGI", "AGIException", "AGIHangup"]
