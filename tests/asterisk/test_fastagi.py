@@ -144,3 +144,4 @@ def test_many_calls_at_once(running: Running, count: int) -> None:
     running.asterisk.wait_for("dialplan of .* SUCCESS QUEUED", count=before + count, timeout=60)
     bodies = sorted(running.next_body() for _ in numbers)
     assert bodies == sorted(f"Call from Bob Example, {as_shown(number)} to 123" for number in numbers)
+    assert "returned error" not in running.asterisk.log

@@ -264,14 +264,26 @@ def test_a_caller_who_has_hung_up_before_the_wait_isnt_waited_for(
     assert queued(outbox)
 
 
+def until_it_waits(client: socket.socket, more: bytes = b"") -> None:
+    """Asterisk's part, on a channel with SCREEN_POP_WAIT; `more` comes together with the last reply."""
+    client.sendall(ENVIRONMENT + b"\n")
+    question = client.recv(65536).decode().split('"')[1]
+    mark = question.partition("$")[0]
+    client.sendall(f"200 result=1 ({mark}60{mark * 5})\n".encode())
+    for rest in (b"", more):
+        client.recv(65536)
+        client.sendall(b"200 result=1\n" + rest)
+
+
+def test_a_hang_up_that_comes_with_the_last_reply_is_seen(listening: Listening) -> None:
+    client = listening.connect()
+    until_it_waits(client, b"HANGUP\n")
+    assert SET_STATUS("QUEUED") in everything(client)
+
+
 def test_the_end_of_the_connection_ends_the_wait(listening: Listening, outbox: Outbox) -> None:
-    with listening.connect(ENVIRONMENT + b"\n") as client:
-        question = client.recv(65536).decode().split('"')[1]
-        mark = question.partition("$")[0]
-        client.sendall(f"200 result=1 ({mark}60{mark * 5})\n".encode())
-        for _ in range(2):
-            client.recv(65536)
-            client.sendall(b"200 result=1\n")
+    with listening.connect() as client:
+        until_it_waits(client)
         eventually(lambda: files(outbox, "tmp"))
     eventually(lambda: not files(outbox, "tmp"))
     assert queued(outbox)
@@ -445,10 +457,12 @@ def test_those_that_wait_count(outbox: Outbox) -> None:
 
 def test_a_flood_of_connections_is_held_off(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fastagi, "MOST_REFUSED", 5)
+    before = len(os.listdir("/proc/self/fd"))
     with Listening(outbox, most=5) as listening:
         clients = [listening.connect() for _ in range(40)]
-        told = [everything(client) for client in clients[5:]]
+        told = [client.makefile("r").read() for client in clients[5:]]
         assert all(SET_STATUS("FAILED") in one for one in told)
+        assert len(os.listdir("/proc/self/fd")) < before + 40 + 20
         for client in clients:
             client.close()
         eventually(lambda: listening.call().variables["SCREEN_POP_STATUS"] == "QUEUED")

@@ -470,3 +470,45 @@ def test_a_room_has_a_section_with_its_password(tmp_path: Path) -> None:
 def test_a_room_without_what_it_needs_is_named(tmp_path: Path, lines: str, complaint: str) -> None:
     (found,) = complaints(tmp_path, f"{SMALLEST}[a]\ntype = room\n{lines}\n")
     assert found.startswith(complaint)
+
+
+ACCOUNT = "[xmpp]\njid = pbx@example.org\npassword = secret\n[pop]\nto = alice@example.org\n[fastagi]\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "listen", "allow"),
+    [
+        ("", ("127.0.0.1", 4573), []),
+        ("listen = no", None, []),
+        ("listen = 127.0.0.2:4574", ("127.0.0.2", 4574), []),
+        ("listen = [::1]:4573", ("::1", 4573), []),
+        ("listen = 192.0.2.1:4573\nallow = 192.0.2.0/24", ("192.0.2.1", 4573), ["192.0.2.0/24"]),
+        ("listen = [::]:4573\nallow = 192.0.2.7, 2001:db8::/32", ("::", 4573), ["192.0.2.7/32", "2001:db8::/32"]),
+    ],
+)
+def test_where_the_fastagi_door_listens(
+    tmp_path: Path, lines: str, listen: tuple[str, int] | None, allow: list[str]
+) -> None:
+    given = load(tmp_path, ACCOUNT + lines).fastagi
+    assert (given.listen, list(map(str, given.allow))) == (listen, allow)
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ("listen = 192.0.2.1:4573", "[fastagi] allow: missing; who else than this box may connect"),
+        ("listen = 0.0.0.0:4573", "[fastagi] allow: missing"),
+        ("listen = [::]:4573", "[fastagi] allow: missing"),
+        ("listen = pbx.example.org:4573", "listen: 'pbx.example.org:4573' should be an IP address of this box"),
+        ("listen = 127.0.0.1", "listen: '127.0.0.1' should be host:port"),
+        ("listen = 127.0.0.1:0", "listen: '127.0.0.1:0' should be host:port"),
+        ("listen = yes", "listen: 'yes' should be host:port"),
+        ("allow = 192.0.2.1/24", "allow: '192.0.2.1/24' should be a network or an address, such as 192.0.2.0/24"),
+        ("allow = office", "allow: 'office' should be a network"),
+    ],
+)
+def test_what_is_wrong_with_the_fastagi_door(tmp_path: Path, lines: str, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, ACCOUNT + lines)
+    assert len(caught.value.complaints) == 1
+    assert complaint in caught.value.complaints[0]
