@@ -478,7 +478,10 @@ has_systemd() {
     [ -d /run/systemd/system ] # sd_booted(3)
 }
 
-# systemctl without messages about links
+has_cron() {
+    [ -d "$(dirname "$cron")" ] && { command -v cron || command -v crond; } >/dev/null
+}
+
 systemd() {
     systemctl --quiet "$@" </dev/null
 }
@@ -488,10 +491,10 @@ wanted_service() {
         echo none
     elif has_systemd || [ -n "$DESTDIR" ]; then
         echo systemd
-    elif [ -d /etc/cron.d ]; then
+    elif has_cron; then
         echo "$cron"
     else
-        echo 'none, as neither systemd nor cron is here'
+        echo 'none: this machine runs neither systemd nor cron'
     fi
 }
 
@@ -513,7 +516,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 ExecStart=$prefix/bin/screen-pop serve
-ExecReload=/bin/kill -HUP \$MAINPID
+ExecReload=/bin/sh -c "kill -HUP \$MAINPID"
 User=$user
 Group=$group
 Restart=always
@@ -613,7 +616,7 @@ install_service() {
         # shellcheck disable=SC2086 # two words
         [ -z "$verb" ] || systemd $verb screen_pop.service ||
             echo "The service doesn't start; to see why: journalctl -u screen_pop"
-    elif [ -d /etc/cron.d ]; then
+    elif has_cron; then
         update "$cron" "$(cron_table)" || :
     fi
 }

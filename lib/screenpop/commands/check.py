@@ -102,11 +102,10 @@ def _log(path: str) -> bool:
 def _resident(spool: str) -> None:
     """Calls are shown without it, too."""
     found = _service.examine(spool)
-    passed = not _service.is_missing(found)
-    if passed and not found["starts"]:
-        show(_service.describe(found), label=f"{'note':9}{'service':14} ")
+    if found["after_restart"]:
+        _report(not _service.is_down(found), "service", _service.describe(found))
     else:
-        _report(passed, "service", _service.describe(found))
+        show(_service.describe(found), label=f"{'note':9}{'service':14} ")
 
 
 def _phone_book(given: Settings, spool: str) -> None:
