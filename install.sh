@@ -17,7 +17,7 @@ here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 usage() {
     cat <<'USAGE'
 ./install.sh [--jid JID --password-file FILE --to JID[&JID]...] [--server HOST:PORT] [--ca-file FILE]
-             [--with NAME[,NAME]...] [--dry-run] [--wheels DIR] [--prefix DIR]      install or upgrade
+             [--with NAME[,NAME]...] [--no-service] [--dry-run] [--wheels DIR] [--prefix DIR]      install or upgrade
 ./install.sh --uninstall       remove screen_pop; keep its configuration, spool and log
 ./install.sh --purge           remove these, too
 ./install.sh --download DIR [--with NAME[,NAME]...]
@@ -26,6 +26,8 @@ usage() {
 
 USAGE
     echo "--with adds libraries for the phone book: $(commas "$(addable)"). Upgrades keep them; --with none removes them."
+    echo "--no-service sets up neither the systemd service nor, where systemd doesn't run, cron. Upgrades keep this; --service"
+    echo "sets it up again."
 }
 
 fail() {
@@ -188,7 +190,8 @@ find_asterisk() {
 print_findings() {
     if [ -n "$settings" ]; then echo "Asterisk is running."; else echo "Asterisk isn't running."; fi
     printf '%-15s%s\n' 'AGI scripts' "$agi_dir" 'configuration' "$conf" 'spool' "$spool" 'log' "$log_dir" \
-        'user' "$user" 'installed in' "$root/lib/screen_pop" 'Python' "$("$python" --version 2>&1)"
+        'user' "$user" 'service' "$(wanted_service)" 'installed in' "$root/lib/screen_pop" \
+        'Python' "$("$python" --version 2>&1)"
     [ -z "$with$chosen" ] || printf '%-15s%s\n' 'libraries for' "$(commas "${chosen:-none}")"
 }
 
@@ -465,6 +468,168 @@ link() {
     mv -T "$2.new" "$2"
 }
 
+# --- after a restart of the machine ---
+
+WRITTEN='# Written by install.sh of screen_pop'
+unit=/etc/systemd/system/screen_pop.service
+cron=/etc/cron.d/screen_pop
+
+has_systemd() {
+    [ -d /run/systemd/system ] # sd_booted(3)
+}
+
+has_cron() {
+    [ -d "$(dirname "$cron")" ] && { command -v cron || command -v crond; } >/dev/null
+}
+
+systemd() {
+    systemctl --quiet "$@" </dev/null
+}
+
+wanted_service() {
+    if [ "$service" = no ]; then
+        echo none
+    elif has_systemd || [ -n "$DESTDIR" ]; then
+        echo systemd
+    elif has_cron; then
+        echo "$cron"
+    else
+        echo 'none: this machine runs neither systemd nor cron'
+    fi
+}
+
+# quoted TEXT: as a value in a unit (systemd.syntax(7)).
+quoted() {
+    printf '"%s"' "$(printf %s "$1" | sed 's/[\\"]/\\&/g; s/%/%%/g')"
+}
+
+service_unit() {
+    cat <<UNIT
+$WRITTEN, which replaces it in upgrades. For changes: systemctl edit screen_pop
+
+[Unit]
+Description=screen_pop, which shows callers on XMPP clients
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+ExecStart=$prefix/bin/screen-pop serve
+ExecReload=/bin/sh -c "kill -HUP \$MAINPID"
+User=$user
+Group=$group
+Restart=always
+RestartSec=5
+WatchdogSec=60
+TimeoutStopSec=15
+
+# The sender needs 30 to 50 MB, with [pop] places 100 MB more.
+MemoryMax=512M
+OOMPolicy=continue
+
+# It writes only to the spool, the log and /dev/shm. [log] file in another folder needs: ReadWritePaths=FOLDER
+ProtectSystem=strict
+ReadWritePaths=$(quoted "-$spool") $(quoted "-$log_dir")
+# Files of the phone book may be in /home.
+ProtectHome=read-only
+PrivateTmp=yes
+PrivateDevices=yes
+UMask=0077
+# The memory has passwords.
+LimitCORE=0
+
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+# AF_UNIX: syslog, and databases on this machine. AF_NETLINK: getaddrinfo(3).
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+}
+
+cron_table() {
+    cat <<CRON
+$WRITTEN, which replaces it in upgrades. It sends what has been left waiting, and prints nothing.
+@reboot $user $prefix/bin/screen-pop flush --start
+*/5 * * * * $user $prefix/bin/screen-pop flush --start
+CRON
+}
+
+# written PATH: whether this installer wrote the file. Another one, or a link (systemctl mask makes one), is left alone.
+written() {
+    [ -f "$1" ] && [ ! -h "$1" ] && grep -qF "$WRITTEN" "$1"
+}
+
+# update PATH TEXT: writes the file; fails if that would change nothing, or if somebody else wrote it.
+update() {
+    if [ -e "$1" ] || [ -h "$1" ]; then
+        written "$1" || {
+            echo "$1 was not written by this installer and is not changed."
+            return 1
+        }
+        [ "$(cat "$1")" != "$2" ] || return 1
+    fi
+    mkdir -p "$(dirname "$1")"
+    printf '%s\n' "$2" >"$1.new"
+    chmod 644 "$1.new"
+    mv "$1.new" "$1"
+}
+
+# install_service CHANGED: sets up the service or, where systemd doesn't run, cron. CHANGED is not empty if a running service
+# must begin again. One that an administrator has stopped, disabled or masked stays so.
+install_service() {
+    if [ -n "$DESTDIR" ]; then
+        [ "$service" = no ] || update "$root/lib/systemd/system/screen_pop.service" "$(service_unit)"
+        return
+    fi
+    if [ "$service" = no ]; then
+        remove_service
+        [ -e "$library/no-service" ] || : >"$library/no-service"
+        return
+    fi
+    rm -f "$library/no-service"
+    if has_systemd; then
+        ! written "$cron" || rm -f "$cron"
+        verb=${1:+try-restart}
+        [ -e "$unit" ] || [ -h "$unit" ] || verb='enable --now'
+        if update "$unit" "$(service_unit)"; then
+            systemd daemon-reload
+            verb=${verb:-try-restart}
+        fi
+        # shellcheck disable=SC2086 # two words
+        [ -z "$verb" ] || systemd $verb screen_pop.service ||
+            echo "The service doesn't start; to see why: journalctl -u screen_pop"
+    elif has_cron; then
+        update "$cron" "$(cron_table)" || :
+    fi
+}
+
+remove_service() {
+    if written "$unit"; then
+        ! has_systemd || systemd stop screen_pop.service || :
+        rm -f "$unit" "$(dirname "$unit")"/*.wants/screen_pop.service
+        ! has_systemd || systemd daemon-reload || :
+    fi
+    ! written "$cron" || rm -f "$cron"
+}
+
 # ours PATH: whether it is a link into this installation.
 ours() {
     case $(readlink "$1" 2>/dev/null) in
@@ -473,15 +638,17 @@ ours() {
     esac
 }
 
-# Ends the running senders and waits until they have released the spool.
+# Ends the running senders, except the service of systemd, and waits until they have released the spool.
 end_senders() {
     for process in /proc/[0-9]*; do
-        if tr '\0' '\n' <"$process/cmdline" 2>/dev/null | grep -qx screenpop.sender &&
-            tr '\0' '\n' <"$process/cmdline" 2>/dev/null | grep -q "^$prefix/lib/screen_pop/"; then
+        if tr '\0' '\n' <"$process/cmdline" 2>/dev/null | grep -qx -e screenpop.sender -e serve &&
+            tr '\0' '\n' <"$process/cmdline" 2>/dev/null | grep -q "^$prefix/lib/screen_pop/" &&
+            ! grep -qs '/screen_pop\.service$' "$process/cgroup"; then
             kill "${process#/proc/}" 2>/dev/null || :
         fi
     done
-    [ ! -e "$spool/lock" ] || flock -w 12 "$spool/lock" true || :
+    { has_systemd && systemd is-active screen_pop.service; } || [ ! -e "$spool/lock" ] ||
+        flock -w 12 "$spool/lock" true || :
     rm -f "$spool/doorbell" # the trigger of version 0.1.0
 }
 
@@ -503,6 +670,7 @@ install() {
         done
     fi
     choose "$(cat "$root/lib/screen_pop/current/with" 2>/dev/null || :)"
+    [ -n "$service" ] || [ ! -e "$root/lib/screen_pop/no-service" ] || service=no
     find_python
     find_asterisk
     check_box
@@ -521,6 +689,7 @@ install() {
     for path in "$DESTDIR$agi_dir/screen_pop.py" "$root/bin/screen-pop"; do
         [ ! -e "$path" ] || ours "$path" || fail "$path exists and was not made by this installer; move it away"
     done
+    changed=''
     if [ "$before" = "releases/$release" ] && [ -h "$DESTDIR$agi_dir/screen_pop.py" ] && [ -h "$root/bin/screen-pop" ] &&
         [ -e "$DESTDIR$conf" ] && [ -d "$DESTDIR$spool" ] && is_complete "$library/current"; then
         echo "Nothing to do: $release is installed."
@@ -547,10 +716,12 @@ install() {
         link "releases/$release" "$library/current" # from here on calls use the new release
         made=
         remove_old_releases
-        if [ -n "$before" ] && [ -z "$DESTDIR" ]; then
-            end_senders
-            start_sender || echo "No sender could be started; the next call will start one."
-        fi
+        changed=yes
+        [ -z "$before" ] || [ -n "$DESTDIR" ] || end_senders
+    fi
+    install_service "$changed"
+    if [ -n "$changed" ] && [ -n "$before" ] && [ -z "$DESTDIR" ]; then
+        start_sender || echo "No sender could be started; the next call will start one."
     fi
     trap - EXIT INT TERM HUP
     [ -z "${asked-}" ] || rm -f "$asked"
@@ -606,6 +777,7 @@ uninstall() {
     find_asterisk
     library=$root/lib/screen_pop
     [ -d "$library" ] || [ "$1" = purge ] || fail "screen_pop isn't installed in $library"
+    remove_service
     end_senders
     cat "$library"/releases/*/links 2>/dev/null | sort -u | while IFS= read -r path; do
         ! ours "$path" || rm -f "$path"
@@ -617,7 +789,7 @@ uninstall() {
         # calls that could not be written to the spool are in memory (spool/outbox.py: spare_path)
         spare=/dev/shm/screen_pop-$(id -u "$user")$(printf %s "$spool" | tr / -)
         rm -rf "$conf" "$conf_dir/screen_pop.password" "$conf_dir/screen_pop.ca.pem" "$spool" "$spare" \
-            "$log_dir"/screen_pop.log*
+            "$log_dir"/screen_pop.log* "$unit.d"
         echo "screen_pop, its configuration, spool and log were removed."
     else
         echo "screen_pop was removed. Its configuration, spool and log were kept; --purge removes them, too."
@@ -626,7 +798,7 @@ uninstall() {
 
 # --- the command line ---
 
-folders='' jid='' password_file='' to='' server='' ca_file='' wheels='' with='' dry_run='' prefix=/usr/local action=install argument=''
+folders='' jid='' password_file='' to='' server='' ca_file='' wheels='' with='' dry_run='' service='' prefix=/usr/local action=install argument=''
 DESTDIR=${DESTDIR-}
 
 while [ $# -gt 0 ]; do
@@ -649,6 +821,8 @@ while [ $# -gt 0 ]; do
     --with) with="$with $(printf %s "$2" | tr , ' ')" && shift ;;
     --prefix) prefix=$2 && shift ;;
     --download) action=download argument=$2 && shift ;;
+    --service) service=yes ;;
+    --no-service) service=no ;;
     --dry-run) dry_run=yes ;;
     --uninstall) action=uninstall ;;
     --purge) action=purge ;;

@@ -21,6 +21,7 @@ INSTALLED = f"{PREFIX}/lib/screen_pop/current"
 # The packages in Lua, Python, gir1.2 and dbus-x11 are named because debootstrap does not resolve virtual packages.
 PACKAGES = {
     "": "asterisk,python3-venv,ca-certificates",
+    "booted": "asterisk,python3-venv,ca-certificates,systemd-sysv,cron",
     "servers": "prosody,lua-bitop,lua-sec,lua-socket,ejabberd,jabberd2",
     "clients": "gajim,gir1.2-freedesktop,gir1.2-gstreamer-1.0,python3-cffi-backend,dino-im,profanity,dbus-x11,xvfb,"
     "openbox,dunst,xterm,xdotool,imagemagick,fonts-dejavu-core,adwaita-icon-theme,librsvg2-common,ca-certificates",

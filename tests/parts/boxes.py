@@ -40,6 +40,8 @@ PASSWORD, CA = f"{ETC}/screen_pop.password", f"{ETC}/screen_pop.ca.pem"
 COMMAND = "/usr/local/bin/screen-pop"
 SCRIPT = f"{AGI_FOLDER}/screen_pop.py"
 LOGROTATE = "/etc/logrotate.d/screen_pop"
+UNIT = "/etc/systemd/system/screen_pop.service"
+CRON = "/etc/cron.d/screen_pop"
 
 # Not compared: files of the kernel, runtime files, logs and caches.
 NOT_LISTED = ("/proc", "/sys", "/dev", "/run", "/var/log", "/var/cache", "/var/lib/apt", "/root/.cache")

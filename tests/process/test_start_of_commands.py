@@ -125,7 +125,7 @@ def test_check_names_a_library_that_is_missing_or_broken(
     break_library(pbx, module, content)
     first, *others = pbx.screen_pop("check", status=1).splitlines()
     assert first == f"PROBLEM  {library} can't be imported ({why}): run install.sh again"
-    assert [line.split()[1] for line in others] == ["configuration", "permissions", "spool", "log"]
+    assert [line.split()[1] for line in others] == ["configuration", "permissions", "spool", "log", "service"]
 
 
 def test_check_names_all_that_are_missing_at_once(pbx: Pbx) -> None:

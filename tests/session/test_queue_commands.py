@@ -91,6 +91,14 @@ def test_flush_sends_what_no_sender_was_up_for(pbx: Pbx, alice: Recipient) -> No
     assert [alice.wait_for_message().body for _ in range(3)] == [f"Call from {number} to ?" for number in range(3)]
 
 
+def test_what_cron_runs_starts_a_sender_for_what_waits_and_prints_nothing(pbx: Pbx, alice: Recipient) -> None:
+    assert pbx.screen_pop("flush", "--start") == ""
+    assert pbx.sender() is None
+    queue(pbx, "1")
+    assert pbx.screen_pop("flush", "--start") == ""
+    assert alice.wait_for_message().body == "Call from 1 to ?"
+
+
 def test_flush_ends_the_pause_of_a_sender(
     authority: Authority, certificate: Certificate, tmp_path: Path, new_server_folder: Path
 ) -> None:

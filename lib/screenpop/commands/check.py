@@ -9,7 +9,7 @@ from functools import partial
 
 from ..spool import records
 from ..spool.outbox import FOLDERS
-from . import _spool
+from . import _service, _spool
 from ._terminal import show
 
 SHOWN = 5  # recipients in a line
@@ -50,6 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     password_file = given.xmpp.password_file
     passed = [_permissions(file) for file in (given.path, password_file and password_file.path) if file]
     passed += [_spool_folders(spool), _log(given.log.path)]
+    _resident(spool)
     _phone_book(given, spool)
     passed.append(not broken and _session(given))
     return 0 if all(passed) else 1
@@ -96,6 +97,15 @@ def _log(path: str) -> bool:
     if os.access(path if os.path.exists(path) else os.path.dirname(path), os.W_OK):
         return _report(True, "log", f"{path}, and syslog")
     return _report(False, "log", f"{path} can't be written: only syslog is used; set [log] file, or chown {path}")
+
+
+def _resident(spool: str) -> None:
+    """Calls are shown without it, too."""
+    found = _service.examine(spool)
+    if found["after_restart"]:
+        _report(not _service.is_down(found), "service", _service.describe(found))
+    else:
+        show(_service.describe(found), label=f"{'note':9}{'service':14} ")
 
 
 def _phone_book(given: Settings, spool: str) -> None:

@@ -14,20 +14,34 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-WITHOUT_ARGUMENTS: dict[str, object] = {}
+WITHOUT_ARGUMENTS = {"start": False}
 POLL_INTERVAL = 0.05  # seconds
 TIMEOUT = 60.0  # seconds without progress
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """No arguments."""
+    parser.add_argument(
+        "--start",
+        action="store_true",
+        help="only start a sender if messages wait and none is running, and print nothing; for cron",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Returns the exit status: 0 if all that waited was sent. Raises OSError."""
     path = _spool.path()
     os.stat(path)  # not made here, because it must belong to Asterisk's user
+    if arguments.start:
+        for spool in _spool.own(path):
+            start(spool)
+        return 0
     return max([flush(spool) for spool in _spool.own(path)])
+
+
+def start(spool: str) -> None:
+    """A sender that is running keeps its pauses: after a refused sign-in, more attempts could lock the account."""
+    if records.waiting(spool) and not trigger.has_sender(spool):
+        trigger.ring(spool)
 
 
 def flush(spool: str, retry: bool = False) -> int:

@@ -8,7 +8,7 @@ import time
 
 from ..spool import records, state, trigger
 from ..spool.outbox import path_from_environment
-from . import _spool
+from . import _service, _spool
 from ._terminal import show
 
 TYPE_CHECKING = False
@@ -39,13 +39,17 @@ def run(arguments: argparse.Namespace) -> int:
         except OSError:  # of another user, who may have made anything of it
             continue
     stuck = any(report["stuck"] for report in reports)
+    service = _spool.with_rights_of_owner(path, _service.examine)
     if arguments.json:
-        print(json.dumps({"stuck": stuck, "outboxes": reports}, indent=2))
+        print(json.dumps({"stuck": stuck, "service": service, "outboxes": reports}, indent=2))
     else:
         for number, report in enumerate(reports):
             if number:
                 print()
-            for label, text in lines(report):
+            printed = lines(report)
+            if not number:
+                printed.insert(2, _line("service", _service.describe(service)))
+            for label, text in printed:
                 show(text, label)
     return 1 if stuck else 0
 
