@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
-from parts import recording
-from parts.asterisk import Asterisk
-from parts.box import Box, BoxUnavailable
-from parts.certificates import Authority, Certificate
-from parts.debs import NotAvailable
-from parts.ejabberd import Ejabberd, NotInstalled
-from parts.pbx import Pbx
-from parts.prosody import Prosody
-from parts.recipient import Recipient
+# A fixture imports the part that it makes: that takes half a second, and the tests in unit/ need none of them.
+if TYPE_CHECKING:
+    from parts.asterisk import Asterisk
+    from parts.box import Box
+    from parts.certificates import Authority, Certificate
+    from parts.ejabberd import Ejabberd
+    from parts.pbx import Pbx
+    from parts.prosody import Prosody
+    from parts.recipient import Recipient
 
 # What is made once and kept: as tests/venv.sh has it.
 CACHE = "/var/cache/screen_pop-tests" if os.geteuid() == 0 else f"{Path.home()}/.cache/screen_pop-tests"
@@ -27,7 +29,7 @@ os.environ.setdefault("SCREEN_POP_CACHE", CACHE)
 
 # How many examples a property is tried with; --hypothesis-profile=thorough is what a change must pass (.ci/run).
 settings.register_profile("thorough", max_examples=100)
-settings.register_profile("fast", max_examples=20)
+settings.register_profile("fast", max_examples=10)
 settings.load_profile("fast")
 
 
@@ -38,6 +40,10 @@ def pytest_configure() -> None:
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # what was imported stays, so the garbage collector need not look at it again and again
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +57,8 @@ def server_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    from parts.certificates import Authority
+
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
@@ -61,6 +69,9 @@ def certificate(authority: Authority, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def prosody(server_folder: Path, certificate: Certificate) -> Iterator[Prosody]:
+    from parts.debs import NotAvailable
+    from parts.prosody import Prosody
+
     try:
         server = Prosody(server_folder / "prosody", certificate, direct_tls=True)
     except NotAvailable as reason:
@@ -71,6 +82,8 @@ def prosody(server_folder: Path, certificate: Certificate) -> Iterator[Prosody]:
 
 @pytest.fixture(scope="session")
 def ejabberd(server_folder: Path, certificate: Certificate) -> Iterator[Ejabberd]:
+    from parts.ejabberd import Ejabberd, NotInstalled
+
     try:
         server = Ejabberd(server_folder / "ejabberd", certificate, direct_tls=True)
     except NotInstalled as reason:
@@ -81,6 +94,8 @@ def ejabberd(server_folder: Path, certificate: Certificate) -> Iterator[Ejabberd
 
 @pytest.fixture
 def alice(prosody: Prosody) -> Iterator[Recipient]:
+    from parts.recipient import Recipient
+
     with Recipient.at(prosody) as one:
         yield one
 
@@ -88,6 +103,8 @@ def alice(prosody: Prosody) -> Iterator[Recipient]:
 @pytest.fixture
 def pbx(prosody: Prosody, tmp_path: Path) -> Iterator[Pbx]:
     """With an outbox, in which nothing was yet."""
+    from parts.pbx import Pbx
+
     with Pbx(tmp_path, prosody, prosody.ca_file) as made:
         made.outbox.make()
         yield made
@@ -103,6 +120,8 @@ def new_server_folder(server_folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def box() -> Iterator[Box]:
+    from parts.box import Box, BoxUnavailable
+
     try:
         box = Box()
     except BoxUnavailable as why:
@@ -114,6 +133,9 @@ def box() -> Iterator[Box]:
 @pytest.fixture(scope="session")
 def asterisk(box: Box) -> Iterator[Asterisk]:
     """For the harness: one that runs the probe."""
+    from parts import recording
+    from parts.asterisk import Asterisk
+
     recording.install_probe(box)
     with Asterisk(box, recording.EXTENSIONS, env=recording.ENV, configuration=recording.CONFIGURATION) as asterisk:
         yield asterisk
