@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from parts.table import each
 from screenpop.call import Call
 from screenpop.text import clean
 
@@ -26,7 +27,7 @@ def after_xml(text: str) -> str:
     return "".join(found)
 
 
-@pytest.mark.parametrize(
+@each(
     ("raw", "text"),
     [
         ("Zoë Müller".encode(), "Zoë Müller"),
@@ -41,8 +42,8 @@ def test_utf8_is_read_as_such_and_all_else_as_latin1(raw: bytes | str, text: str
     assert clean(raw) == text
 
 
-@pytest.mark.parametrize("last", ["Ü", "€", "😀"])
-@pytest.mark.parametrize("head", ["Zoë", "Zoë M"])
+@each("last", ["Ü", "€", "😀"])
+@each("head", ["Zoë", "Zoë M"])
 def test_a_name_that_was_cut_within_its_last_character_loses_only_that(head: str, last: str) -> None:
     whole = f"{head}{last}".encode()
     for cut in range(1, len(last.encode())):
@@ -56,13 +57,13 @@ def test_a_cut_is_seen_after_plain_letters_as_well() -> None:
     assert clean("Zo😀".encode()[:-1]) == clean("Zo😀".encode()[:-2]) == "Zo"
 
 
-@pytest.mark.parametrize("name", ["André", "ANDRÉ", "Vigdís à"])
+@each("name", ["André", "ANDRÉ", "Vigdís à"])
 def test_a_latin1_name_keeps_an_accented_last_letter(name: str) -> None:
     """In UTF-8 that byte would begin a character, too, but no other byte says that this is UTF-8."""
     assert clean(name.encode("latin-1")) == name
 
 
-@pytest.mark.parametrize(
+@each(
     "forbidden",
     [
         *map(chr, (*range(0x9), 0xB, 0xC, *range(0xE, 0x20))),  # control characters
@@ -71,7 +72,6 @@ def test_a_latin1_name_keeps_an_accented_last_letter(name: str) -> None:
         "\ufffe",  # noncharacters
         "\uffff",
     ],
-    ids=ascii,
 )
 def test_what_xml_forbids_goes(forbidden: str) -> None:
     """XML 1.0 section 2.2: Char."""
@@ -81,27 +81,26 @@ def test_what_xml_forbids_goes(forbidden: str) -> None:
     assert cleaned.replace(" ", "") == "AnnExample"
 
 
-@pytest.mark.parametrize("allowed", ["\ud7ff", "\ue000", "\ufffd", "\U00010000", "\U0010ffff"], ids=ascii)
+@each("allowed", ["\ud7ff", "\ue000", "\ufffd", "\U00010000", "\U0010ffff"])
 def test_what_xml_allows_beside_that_stays(allowed: str) -> None:
     assert clean(allowed) == allowed
 
 
-@pytest.mark.parametrize("control", map(chr, (0x7F, *range(0x80, 0x85), *range(0x86, 0xA0))), ids=ascii)
+@each("control", map(chr, (0x7F, *range(0x80, 0x85), *range(0x86, 0xA0))))
 def test_control_characters_that_xml_allows_go_as_well(control: str) -> None:
     assert clean(f"Ann{control}Example") == "Ann Example"
 
 
-@pytest.mark.parametrize(
+@each(
     "control",
     map(chr, (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))),
-    ids=ascii,
 )
 def test_nothing_turns_the_reading_direction(control: str) -> None:
     """Unicode UAX 9 section 2: marks, embeddings, overrides, isolates and their ends."""
     assert clean(f"+1{control}555") == "+1555"
 
 
-@pytest.mark.parametrize("separator", [*"\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", "\r\n"], ids=ascii)
+@each("separator", [*"\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029", "\r\n"])
 def test_line_ends_become_a_blank(separator: str) -> None:
     assert clean(f"{separator}Ann{separator}Example{separator}") == "Ann Example"
 
@@ -163,7 +162,7 @@ def test_any_cleaned_text_survives_the_record(anything: bytes | str) -> None:
     assert Call.from_record(json.loads(call.json())).name == call.name
 
 
-@pytest.mark.parametrize(
+@each(
     "record",
     [
         None,
@@ -182,7 +181,6 @@ def test_any_cleaned_text_survives_the_record(anything: bytes | str) -> None:
         {"id": "1", "time": 1.0, "withheld": "no"},
         {"id": "1", "time": 1.0, "uptime": 10**400},
     ],
-    ids=str,
 )
 def test_a_record_that_is_no_call_is_refused(record: object) -> None:
     reasons = r"not a JSON object|\w+ is not \w+|it has no id or no time|what became .*|\w+ is out of range"
@@ -190,7 +188,7 @@ def test_a_record_that_is_no_call_is_refused(record: object) -> None:
         Call.from_record(record)
 
 
-@pytest.mark.parametrize("time", ["NaN", "Infinity", "-Infinity", "1e300"])
+@each("time", ["NaN", "Infinity", "-Infinity", "1e300"])
 def test_a_time_that_no_clock_shows_is_refused(time: str) -> None:
     """JSON of Python has these; they would end the sender where it writes the time."""
     with pytest.raises(ValueError, match="time"):

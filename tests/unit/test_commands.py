@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from parts.table import each
 from screenpop import __main__, commands
 
 FILES = Path(commands.__file__).parent.glob("[!_]*.py")
 
 
-@pytest.mark.parametrize("name", sorted(file.stem for file in FILES))
+@each("name", sorted(file.stem for file in FILES))
 def test_what_a_command_has(name: str) -> None:
     command = import_module(f"screenpop.commands.{name}")
     parser = argparse.ArgumentParser()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from parts.table import each
 from screenpop import config, settings
 from screenpop.config import ConfigError
 from screenpop.pop.options import PopOptions
@@ -123,7 +124,7 @@ def test_the_sample_shows_each_option_at_its_default_and_nothing_else(monkeypatc
             assert text or not declaration.default
 
 
-@pytest.mark.parametrize(
+@each(
     "settings",
     [
         "; password = another\npassword = secret",
@@ -139,14 +140,12 @@ def test_comments_and_blanks_are_as_in_asterisks_own_files(tmp_path: Path, setti
     assert load(tmp_path, SMALLEST.replace("password = secret", settings)).xmpp.password == "secret"
 
 
-@pytest.mark.parametrize(
-    "password", ["a;b", "a;b;", "a=b", "=a", ">a", "[a]", "a b", "#a", "%(a)s", "{a}", "${a}", "pässwörd", '"a"']
-)
+@each("password", ["a;b", "a;b;", "a=b", "=a", ">a", "[a]", "a b", "#a", "%(a)s", "{a}", "${a}", "pässwörd", '"a"'])
 def test_a_password_is_taken_as_it_stands(tmp_path: Path, password: str) -> None:
     assert load(tmp_path, SMALLEST.replace("= secret", f"= {password}")).xmpp.password == password
 
 
-@pytest.mark.parametrize("password", ["a ;b", "a ; b", ";a", "secret ; not the account's", "secret\t;"])
+@each("password", ["a ;b", "a ; b", ";a", "secret ; not the account's", "secret\t;"])
 def test_a_password_that_would_be_cut_as_a_comment_is_told_where_to_go(tmp_path: Path, password: str) -> None:
     (complaint,) = complaints(tmp_path, SMALLEST.replace("= secret", f"= {password}"))
     assert complaint.startswith("3: password: a ; after a space begins a comment")
@@ -157,7 +156,7 @@ def test_a_byte_order_mark_and_the_case_of_names_dont_matter(tmp_path: Path) -> 
     assert load(tmp_path, b"\xef\xbb\xbf" + SMALLEST.replace("[xmpp]", "[ XMPP ]").replace("jid", "JID").encode())
 
 
-@pytest.mark.parametrize(
+@each(
     ("line", "wrong", "right"),
     [
         ("linger = soon", "linger: 'soon'", "seconds, such as 30"),
@@ -189,7 +188,7 @@ def test_a_mistake_is_named_with_its_line_and_what_would_be_right(
     assert right in complaint
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "value", "right"),
     [
         ("jid", "pbx@", "looks like alice@example.org"),
@@ -251,7 +250,7 @@ def test_a_password_and_a_password_file_are_one_too_many(tmp_path: Path) -> None
     assert found == ["[xmpp] password or password_file: both are set; set one of them"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "wrong"),
     [(None, "No such file or directory"), (b"", "is empty"), (b"\nsecret\n", "is empty"), (b"\xff\n", "not UTF-8")],
 )
@@ -264,7 +263,7 @@ def test_a_password_file_without_a_password_is_named(tmp_path: Path, content: by
     assert wrong in complaint
 
 
-@pytest.mark.parametrize("content", ["a;b = c\n", "a;b = c\r\n", "a;b = c", "a;b = c\nmore\n"])
+@each("content", ["a;b = c\n", "a;b = c\r\n", "a;b = c", "a;b = c\nmore\n"])
 def test_the_password_is_the_first_line_of_its_file_whatever_stands_in_it(tmp_path: Path, content: str) -> None:
     (tmp_path / "password").write_bytes(content.encode())
     text = SMALLEST.replace("password = secret", f"password_file = {tmp_path}/password")
@@ -417,7 +416,7 @@ def test_sections_of_a_type_are_read_in_the_order_of_the_file(tmp_path: Path) ->
     assert isinstance(new, Csv) and (new.file, new.wait) == ("/new.csv", 0.5)
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "found"),
     [
         ("[staff]\n", "1: [staff] is unknown; there are [main], and sections with a type: csv, sql"),
@@ -454,7 +453,7 @@ def test_a_room_has_a_section_with_its_password(tmp_path: Path) -> None:
     assert given.sources == {}
 
 
-@pytest.mark.parametrize(
+@each(
     ("lines", "complaint"),
     [
         ("password = x", "[a] room is missing; it should be the room, such as sales@conference.example.org"),

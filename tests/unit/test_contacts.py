@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from parts.table import each
 from screenpop import settings
 from screenpop.commands import _contacts
 from screenpop.config import ConfigError
@@ -32,7 +33,7 @@ def test_the_name(tmp_path: Path) -> None:
     assert load(tmp_path, "name = Zoë & Söhne").xmpp.name == "Zoë & Söhne"
 
 
-@pytest.mark.parametrize("name", ["x" * 65, "a\u202eb", "a\x07b"])
+@each("name", ["x" * 65, "a\u202eb", "a\x07b"])
 def test_a_name_that_nobody_could_read(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="should be a name such as Phone calls, of at most 64 characters"):
         load(tmp_path, f"name = {name}")

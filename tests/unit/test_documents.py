@@ -9,6 +9,7 @@ import pytest
 
 from parts.documents import PHONEBOOK, block, blocks, section
 from parts.phonebook import build_here, look_up, open_index, sources
+from parts.table import each
 from screenpop import settings
 from screenpop.phonebook import numbers
 from screenpop.pop import message
@@ -52,7 +53,7 @@ def test_the_routes_and_the_source_in_the_sample_are_accepted(tmp_path: Path) ->
     assert len(given.routes) == 5
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "FAULTS.md", *DOCS])
+@each("document", ["README.md", "CONTRIBUTING.md", "FAULTS.md", *DOCS])
 def test_the_links_of_a_document_lead_somewhere(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     for file, anchor in re.findall(r"\]\((?!https?:)([^#)]*)(?:#([^)]*))?\)", text):

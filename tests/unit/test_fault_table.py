@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
+from parts.table import each
 
 ROOT = Path(__file__).parents[2]
 ROWS = [
@@ -15,7 +15,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split(" | ")[0][2:40])
+@each("row", ROWS)
 def test_every_fault_has_its_tests(row: str) -> None:
     tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row.split(" | ")[-1])
     assert tests

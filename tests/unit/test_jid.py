@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from parts.table import each
 from screenpop.text import clean
 from screenpop.xmpp import jid
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "parts"),
     [
         ("alice@example.org", ("alice", "example.org", "")),
@@ -22,13 +23,12 @@ from screenpop.xmpp import jid
         ("a#!$%*+-.=?^_`{|}~b@example.org", ("a#!$%*+-.=?^_`{|}~b", "example.org", "")),
         ("x" * 1023 + "@example.org", ("x" * 1023, "example.org", "")),
     ],
-    ids=lambda value: ascii(value)[:40],
 )
 def test_an_address_has_three_parts(text: str, parts: tuple[str, str, str]) -> None:
     assert jid.parse(text) == parts
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         "",
@@ -55,7 +55,6 @@ def test_an_address_has_three_parts(text: str, parts: tuple[str, str, str]) -> N
         "alice@example.org/de\nsk",
         "alice@example.org/" + "x" * 1024,
     ],
-    ids=lambda text: ascii(text)[:40],
 )
 def test_what_is_no_address_is_refused_by_name(text: str) -> None:
     with pytest.raises(ValueError, match="is not a JID") as refused:
@@ -63,12 +62,12 @@ def test_what_is_no_address_is_refused_by_name(text: str) -> None:
     assert repr(text) in str(refused.value) or str(refused.value).startswith(repr(clean(text)))
 
 
-@pytest.mark.parametrize("text", ["alice@example.org/phone", "alice@example.org", "example.org", "example.org/x"])
+@each("text", ["alice@example.org/phone", "alice@example.org", "example.org", "example.org/x"])
 def test_an_address_is_written_as_it_was_read(text: str) -> None:
     assert str(jid.parse(text)) == text
 
 
-@pytest.mark.parametrize(
+@each(
     ("one", "other", "same"),
     [
         ("alice@example.org", "Alice@EXAMPLE.org/phone", True),
@@ -85,7 +84,7 @@ def test_an_account_is_the_same_however_it_is_written(one: str, other: str, same
     assert jid.same_account(one, other) == same
 
 
-@pytest.mark.parametrize(
+@each(
     ("sender", "may"),
     [
         ("bob@example.net", True),
@@ -112,13 +111,12 @@ def test_an_account_is_the_same_however_it_is_written(one: str, other: str, same
         ("carol@example.org/bob@example.net", False),
         ("x" * 5000, False),
     ],
-    ids=lambda value: ascii(value)[:40],
 )
 def test_who_may_say_that_a_message_has_come_back(sender: str, may: bool) -> None:
     assert jid.may_bounce(sender, jid.parse("pbx@example.org"), "bob@example.net") == may
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "stored"),
     [
         ("Alice@Example.ORG/Desk", "alice@example.org/Desk"),
@@ -132,13 +130,13 @@ def test_a_recipient_may_say_that_it_is_a_room(text: str, stored: str) -> None:
     assert jid.address(stored) == stored.removeprefix("room:")
 
 
-@pytest.mark.parametrize("text", ["room:", "room:example.org", "room:sales@conference.example.org/alice", "ROOM:a@b"])
+@each("text", ["room:", "room:example.org", "room:sales@conference.example.org/alice", "ROOM:a@b"])
 def test_what_is_no_room_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a "):
         jid.recipient(text)
 
 
-@pytest.mark.parametrize(
+@each(
     ("recipient", "may"),
     [
         ("alice@example.org", False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import struct
 import time
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parts.table import each
 from parts.world import World, world
 from screenpop import config, settings
 from screenpop.call import OUTCOMES, Call
@@ -35,6 +37,7 @@ ACCOUNT = "[xmpp]\njid = pbx@example.org\npassword = secret\n[pop]\nto = alice@e
 # The catalogues
 
 
+@functools.cache
 def entries(path: Path) -> dict[tuple[str, ...], list[str]]:
     """The translations in a .po file, by the text in the code, or the singular and plural of it; without the header."""
     found: dict[tuple[str, ...], list[str]] = {}
@@ -49,10 +52,11 @@ def entries(path: Path) -> dict[tuple[str, ...], list[str]]:
     return found
 
 
+@pytest.fixture(scope="module")
 def texts_of_the_code() -> set[tuple[str, ...]]:
     found: set[tuple[str, ...]] = {(name,) for name in NAMES.values()}
-    for path in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for source in (path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(source)) if "gettext" in source else ():
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("gettext", "ngettext"):
                 arguments = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
                 found |= {tuple(map(str, arguments))} if arguments else set()
@@ -64,11 +68,13 @@ def test_these_are_the_languages() -> None:
 
 
 @pytest.mark.parametrize("path", [*CATALOGUES, TEMPLATE], ids=str)
-def test_a_catalogue_has_each_text_of_the_code_and_no_other(path: Path) -> None:
-    assert set(entries(path)) == texts_of_the_code()
+def test_a_catalogue_has_each_text_of_the_code_and_no_other(
+    texts_of_the_code: set[tuple[str, ...]], path: Path
+) -> None:
+    assert set(entries(path)) == texts_of_the_code
 
 
-@pytest.mark.parametrize("path", CATALOGUES, ids=str)
+@each("path", CATALOGUES)
 def test_each_text_is_translated_with_the_same_placeholders(path: Path) -> None:
     assert "fuzzy" not in path.read_text(encoding="utf-8")
     for originals, translations in entries(path).items():
@@ -78,7 +84,7 @@ def test_each_text_is_translated_with_the_same_placeholders(path: Path) -> None:
             assert not set("{}") & set(PLACEHOLDER.sub("", translation))
 
 
-@pytest.mark.parametrize("path", CATALOGUES, ids=str)
+@each("path", CATALOGUES)
 def test_the_compiled_catalogue_is_that_of_the_source(path: Path) -> None:
     texts = languages.load(path.parts[-3])
     expected = entries(path)
@@ -101,9 +107,7 @@ def load(folder: Path, more: str) -> settings.Settings:
     return settings.load(str(conf))
 
 
-@pytest.mark.parametrize(
-    "language", ["xx", "DE", "de_AT", "../locale/de", "LICENSE.unicode", "screen_pop.pot", "German"]
-)
+@each("language", ["xx", "DE", "de_AT", "../locale/de", "LICENSE.unicode", "screen_pop.pot", "German"])
 def test_a_language_that_there_is_not_is_named_with_those_that_there_are(tmp_path: Path, language: str) -> None:
     with pytest.raises(config.ConfigError) as error:
         load(tmp_path, f"language = {language}\n")
@@ -243,7 +247,7 @@ SAID = {
 }
 
 
-@pytest.mark.parametrize("language", CODES)
+@each("language", CODES)
 def test_each_language_says_it_in_its_own_words(language: str) -> None:
     assert [said(language, **known) for known in CASES.values()] == SAID[language]
 
@@ -262,7 +266,7 @@ AGO = {
 }
 
 
-@pytest.mark.parametrize("language", CODES)
+@each("language", CODES)
 def test_each_language_says_how_late_it_is(monkeypatch: pytest.MonkeyPatch, language: str) -> None:
     for age, ago in zip(AGES, AGO[language].split("|")):
         monkeypatch.setattr(time, "time", lambda age=age: BEGAN + age)
@@ -290,7 +294,7 @@ def test_the_country_is_in_the_language_but_not_one_of_the_phone_book() -> None:
     assert said("fr", "{country}", facts=facts, contact={"country": "Austria"}) == "Austria"
 
 
-@pytest.mark.parametrize("language", CODES)
+@each("language", CODES)
 def test_a_name_is_neither_translated_nor_a_placeholder(language: str) -> None:
     for name in ("Call", "busy", "Germany", "{caller}", "{peer}", "{0.__class__}", "%s"):
         outcome = {"event": "answered", "peer": name, "talked": 1.0}

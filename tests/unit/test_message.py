@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parts.table import each
 from screenpop.call import Call
 from screenpop.pop.message import DEFAULT, DEFAULTS, LONGEST, text
 from screenpop.text import clean
@@ -29,7 +30,7 @@ def said(
     return text(call, template, age, facts, contact, outcome)
 
 
-@pytest.mark.parametrize(
+@each(
     ("known", "expected"),
     [
         ({}, "Call from Ann Example, +15551234567 to 123"),
@@ -44,7 +45,7 @@ def test_the_default_says_who_calls_whom(known: dict[str, Any], expected: str) -
     assert said(**known) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("event", "after", "known", "expected"),
     [
         ("answered", 12, {"peer": "bob", "talked": 192.0}, "Call from {}: answered by bob, 3 min 12 s"),
@@ -64,7 +65,7 @@ def test_the_outcome_is_told_in_a_text_that_stands_alone(
     assert said(DEFAULTS[event], outcome=outcome) == expected.format("Ann Example, +15551234567 to 123")
 
 
-@pytest.mark.parametrize(
+@each(
     ("event", "expected"),
     [
         ("answered", "Call from {}: answered by bob"),
@@ -83,7 +84,7 @@ def test_a_template_has_all_that_is_known() -> None:
     assert said(template, dnid="100") == "Call|Ann Example, +15551234567|+15551234567|Ann Example|123|100|12:04"
 
 
-@pytest.mark.parametrize(
+@each(
     ("extension", "dnid", "shown"),
     [("123", "100", "123"), ("s", "100", "100"), ("h", "100", "100"), ("s", "", "s"), ("", "", "?")],
 )
@@ -106,13 +107,13 @@ def test_a_withheld_number_is_never_shown_even_if_it_were_there() -> None:
     assert said("{number} {caller}", withheld=True, name="") == "number withheld number withheld"
 
 
-@pytest.mark.parametrize("name", ["{number}", "{{number}}", "{x}", "{}", "%s %(name)s", "\\a \\g<name>", "${number}"])
+@each("name", ["{number}", "{{number}}", "{x}", "{}", "%s %(name)s", "\\a \\g<name>", "${number}"])
 def test_a_name_is_no_template(name: str) -> None:
     assert said("{name}: {number}", name=name) == f"{name}: +15551234567"
     assert said("{name}: {number}", contact={"name": name}) == f"{name}: +15551234567"
 
 
-@pytest.mark.parametrize("template", ["{}", "{ name }", "{first-name}", "{", "}", "%s", "$name", "\\n"])
+@each("template", ["{}", "{ name }", "{first-name}", "{", "}", "%s", "$name", "\\n"])
 def test_what_is_no_placeholder_stays_as_it_is(template: str) -> None:
     assert said(f"{template} {{name}}") == f"{template} Ann Example"
 
@@ -154,7 +155,7 @@ def test_a_source_does_not_say_who_was_called_or_from_where() -> None:
     assert "forged" not in said(template, contact=forged)
 
 
-@pytest.mark.parametrize(
+@each(
     ("template", "expected"),
     [
         ("{company}\n{event}\n{url}", "Call"),
@@ -167,7 +168,7 @@ def test_a_line_of_which_nothing_is_known_is_left_out(template: str, expected: s
     assert said(template) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("url", "shown"),
     [
         ("https://crm.example.org/c/42", True),
@@ -196,8 +197,8 @@ def test_a_mere_link_which_clients_take_for_a_file_becomes_the_default() -> None
 # Names that callers choose
 
 
-@pytest.mark.parametrize("name", ["Ann Miller", "ann miller", "Reception", "+1 555 999 9999", 'Ann", +1 555 "'])
-@pytest.mark.parametrize("contact", [{}, {"company": "Example Inc."}], ids=["unknown", "known without a name"])
+@each("name", ["Ann Miller", "ann miller", "Reception", "+1 555 999 9999", 'Ann", +1 555 "'])
+@each("contact", [{}, {"company": "Example Inc."}])
 def test_a_name_that_the_phone_book_does_not_know_is_in_quotation_marks(name: str, contact: dict[str, str]) -> None:
     quoted = '"' + name.replace('"', "'") + '"'  # nobody ends the quotation himself
     first = said(name=name, contact=contact).split("\n")[0]
@@ -205,7 +206,7 @@ def test_a_name_that_the_phone_book_does_not_know_is_in_quotation_marks(name: st
     assert said("{name}", name=name, contact=contact) == quoted
 
 
-@pytest.mark.parametrize("name", ["+1 555 999 9999", "Ann, +15559999999", "1", "٥٥٥١٢٣"])
+@each("name", ["+1 555 999 9999", "Ann, +15559999999", "1", "٥٥٥١٢٣"])
 def test_without_a_phone_book_a_name_that_may_be_read_as_a_number_is(name: str) -> None:
     assert said(name=name) == f'Call from "{name}", +15551234567 to 123'
 
@@ -243,7 +244,7 @@ def test_any_text_gives_clean_lines(
     assert len("\n".join(lines)) <= LONGEST
 
 
-@pytest.mark.parametrize(
+@each(
     ("seconds", "ago"),
     [
         (31, "31 seconds"),
@@ -267,7 +268,7 @@ def test_it_is_said_in_the_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each(
     ("known", "expected"),
     [
         ({"number": "Alice, +1 555-1", "name": ""}, 'Call from "Alice, +1 555-1" to 123'),

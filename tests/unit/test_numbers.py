@@ -1,4 +1,4 @@
-"""Callers' numbers."""
+"""Callers' numbers: tests/process/test_every_country.py has any text, and the places."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 
 import phonenumbers
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from parts.table import each
 from screenpop.phonebook import numbers
 from screenpop.phonebook.countries import NAMES
 from screenpop.phonebook.source import SourceError
@@ -20,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 HOSTILE = ["anonymous", "sip:alice@example.org", "*)(uid=*", "'; DROP TABLE", "1-800-FLOWERS", "1'2", "%2b15551234567"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "country", "e164", "international"),
     [
         ("+1 555 123 4567", "DE", "+15551234567", "+1 555-123-4567"),
@@ -55,7 +54,7 @@ def test_a_telephone_number(text: str, country: str, e164: str, international: s
     assert numbers.e164(text, country) == e164
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "country"),
     [
         *((text, country) for country in ("US", "DE", "GB", "AD") for text in ("", "+", "0", "00", "9", "100", "1000")),
@@ -68,25 +67,11 @@ def test_a_telephone_number(text: str, country: str, e164: str, international: s
 def test_what_is_no_telephone_number_stays_as_it_is(text: str, country: str) -> None:
     number = numbers.parse(text, country)
     assert number == ("", clean(text), "", "", "")
-    assert numbers.e164(text, country) == numbers.place(number) == ""
+    assert numbers.e164(text, country) == ""
     assert numbers.facts(number, country) == {}
 
 
-@given(
-    st.text(max_size=200) | st.from_regex(r"\A[+09]{0,4}[0-9 ()./-]{0,30}\Z"),
-    st.sampled_from(sorted(NAMES)),
-)
-@settings(max_examples=settings().max_examples * 5, deadline=None)
-def test_any_text_is_a_number_of_one_clean_line(text: str, country: str) -> None:
-    number = numbers.parse(text, country)
-    shown = [*number, *numbers.facts(number, country).values(), numbers.place(number)]
-    assert all(line == clean(line) for line in shown)
-    assert re.fullmatch(r"(\+[0-9]{6,17})?", number.e164)
-    assert number.written == clean(text)
-    assert numbers.e164(text, country) == number.e164
-
-
-@pytest.mark.parametrize(
+@each(
     ("text", "country", "expected"),
     [
         ("+15551234567", "US", {"number": "+1 555-123-4567"}),
@@ -105,22 +90,6 @@ def test_what_the_number_itself_tells(text: str, country: str, expected: dict[st
 def test_each_country_of_the_library_has_a_name() -> None:
     assert set(NAMES) == phonenumbers.SUPPORTED_REGIONS
     assert all(name == clean(name) for name in NAMES.values())
-
-
-# The place
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("+14155552671", "San Francisco, CA"),
-        ("+4930123456", "Berlin"),
-        ("+4915123456789", ""),  # a mobile: the library would say Germany
-        ("+80012345678", ""),
-    ],
-)
-def test_the_place(text: str, expected: str) -> None:
-    assert numbers.place(numbers.parse(text, "US")) == expected
 
 
 def test_without_its_data_the_place_says_what_adds_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from parts.table import each
 from screenpop.pop.patterns import Pattern, split
 
 
-@pytest.mark.parametrize(
+@each(
     ("pattern", "matched", "others"),
     [
         ("201", ["201", "2-01"], ["20", "2011", "", "_201"]),
@@ -47,7 +48,7 @@ def test_the_most_specific_ranks_first() -> None:
     assert [made.text for made in sorted(map(Pattern, reversed(order)), key=lambda made: made.rank)] == order
 
 
-@pytest.mark.parametrize(
+@each(
     ("one", "other"),
     [("_2XX", "_2xx"), ("_2XX", "_2[0-9]X"), ("_N", "_[98765432]"), ("_[11]", "_1"), ("2-01", "201"), ("_2-X", "_2X")],
 )
@@ -56,7 +57,7 @@ def test_the_same_pattern_in_another_notation(one: str, other: str) -> None:
     assert Pattern(one).hides(Pattern(other)) and Pattern(other).hides(Pattern(one))
 
 
-@pytest.mark.parametrize(
+@each(
     ("first", "hidden"),
     [
         ("_2XX!", "_2XX"),
@@ -70,7 +71,7 @@ def test_a_pattern_that_another_one_hides(first: str, hidden: str) -> None:
     assert Pattern(first).hides(Pattern(hidden)) and not Pattern(hidden).hides(Pattern(first))
 
 
-@pytest.mark.parametrize(
+@each(
     ("one", "other"),
     [("_2XX", "_2X."), ("_2XX.", "_2XX"), ("_2X.", "_2!"), ("_2.", "_2!"), ("_20[1-5]", "_20X"), ("200", "_2XX")],
 )
@@ -78,7 +79,7 @@ def test_patterns_of_which_both_can_apply(one: str, other: str) -> None:
     assert not Pattern(one).hides(Pattern(other)) and not Pattern(other).hides(Pattern(one))
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "wrong"),
     [
         ("_[2-", "the [ has no ]"),

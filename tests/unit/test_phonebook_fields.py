@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from parts.table import each
 from screenpop import config, phonebook
 from screenpop.phonebook.fields import LONGEST, evaluate
 from screenpop.phonebook.types import Types, module
@@ -25,7 +26,7 @@ def test_a_long_value_is_cut() -> None:
     assert found == {"notes": "x" * 499 + "…"}
 
 
-@pytest.mark.parametrize("length", [LONGEST + 1, LONGEST + 2, 2000])
+@each("length", [LONGEST + 1, LONGEST + 2, 2000])
 def test_a_link_that_is_too_long_is_left_out_and_not_cut(length: int) -> None:
     assert evaluate({"url": "url", "name": "name"}, {"url": filled(length), "name": "Alice"}) == {"name": "Alice"}
     assert evaluate({"url": LINK + "{id}"}, {"id": "x" * (length - len(LINK))}) == {}

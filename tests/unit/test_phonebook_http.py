@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from parts.sources import read_http
+from parts.table import each
 from screenpop.config import ConfigError
 from screenpop.phonebook.http import Source
 from screenpop.phonebook.source import Number, SourceError
@@ -24,7 +25,7 @@ def complaint(folder: Path, text: str) -> str:
     return found
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         "https://crm.example.org/contacts/{number}",
@@ -37,7 +38,7 @@ def test_urls_that_can_be_asked_for(tmp_path: Path, url: str) -> None:
     assert read_http(tmp_path, f"request = {url}").request == url
 
 
-@pytest.mark.parametrize(
+@each(
     "url",
     [
         "crm.example.org/{number}",
@@ -71,7 +72,7 @@ def test_headers(tmp_path: Path) -> None:
     assert read_http(tmp_path, text).header == {"Authorization": "Bearer {token}", "X-Tenant": "a|b, c"}
 
 
-@pytest.mark.parametrize("header", ["s3cret", "X Y: s3cret", "X-Key: s3cret | s3cret", "X-Key: s3crét", "X-Key:"])
+@each("header", ["s3cret", "X Y: s3cret", "X-Key: s3cret | s3cret", "X-Key: s3crét", "X-Key:"])
 def test_headers_that_are_none_are_refused_without_being_repeated(tmp_path: Path, header: str) -> None:
     found = complaint(tmp_path, f"{REQUEST}\nheader = {header}")
     assert "header: should be such as Authorization: Bearer {token}" in found
@@ -121,7 +122,7 @@ def test_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert ask(tmp_path, REQUEST) == "urllib3 is not installed: ./install.sh --with http adds it"
 
 
-@pytest.mark.parametrize(
+@each(
     ("template", "number"),
     [
         ("{number}", Number("", "201", "")),  # an extension

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from parts.table import each
 from screenpop import config
 from screenpop.phonebook.directory.filter import filled, for_any_number
 from screenpop.phonebook.ldap import OPTIONS
@@ -27,7 +28,7 @@ def read(folder: Path, **options: str) -> Any:
     return config.read(str(path), {}, {"ldap": OPTIONS}, {}).sections["staff"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "host", "port", "direct_tls"),
     [
         ("ldap.example.org", "ldap.example.org", 389, False),
@@ -47,7 +48,7 @@ def test_server(tmp_path: Path, text: str, host: str, port: int, direct_tls: boo
     assert read(tmp_path, server=text).server == (host, port, direct_tls)
 
 
-@pytest.mark.parametrize(
+@each(
     "text",
     [
         *("http://ldap.example.org", "ldapi:///var/run/ldapi", "ldaps://", ":636", "ldap.example.org:port"),
@@ -60,19 +61,19 @@ def test_server_that_is_none(tmp_path: Path, text: str) -> None:
         read(tmp_path, server=text)
 
 
-@pytest.mark.parametrize("text", ["(telephoneNumber=*)", "(telephoneNumber={phone})", "(a={number})(b={e164})"])
+@each("text", ["(telephoneNumber=*)", "(telephoneNumber={phone})", "(a={number})(b={e164})"])
 def test_filter_without_a_place_for_the_number(tmp_path: Path, text: str) -> None:
     with pytest.raises(config.ConfigError, match=r"should have \{number\}, \{national\} or \{written\}"):
         read(tmp_path, filter=text)
 
 
-@pytest.mark.parametrize("text", ["display name", "{displayName} {1}", "*", "+", "a=*)(b", "ädresse", "x;"])
+@each("text", ["display name", "{displayName} {1}", "*", "+", "a=*)(b", "ädresse", "x;"])
 def test_field_that_is_no_attribute(tmp_path: Path, text: str) -> None:
     with pytest.raises(config.ConfigError, match="should be the name of an attribute, such as displayName"):
         read(tmp_path, name=text)
 
 
-@pytest.mark.parametrize("text", ["cn;lang-en", "2.5.4.3", "{givenName} {sn}", "msDS-cloudExtensionAttribute1"])
+@each("text", ["cn;lang-en", "2.5.4.3", "{givenName} {sn}", "msDS-cloudExtensionAttribute1"])
 def test_field(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, name=text).others == {"name": text}
 
@@ -84,9 +85,7 @@ def test_what_is_needed(tmp_path: Path, missing: str, monkeypatch: pytest.Monkey
         read(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "given", [{"bind_dn"}, {"password"}, {"password_file"}, {"bind_dn", "password", "password_file"}]
-)
+@each("given", [{"bind_dn"}, {"password"}, {"password_file"}, {"bind_dn", "password", "password_file"}])
 def test_bind_dn_and_password_go_together(tmp_path: Path, given: set[str]) -> None:
     file = tmp_path / "password"
     file.write_text("secret\n")
@@ -104,7 +103,7 @@ def test_password_file(tmp_path: Path) -> None:
 E164 = Number("+15551234567", "001 555 123-4567", "5551234567")
 
 
-@pytest.mark.parametrize(
+@each(
     ("number", "text", "expected"),
     [
         (E164, "(|(a={number})(b={national}))", "(|(a=+15551234567)(b=5551234567))"),
@@ -121,7 +120,7 @@ def test_filter_with_a_number(number: Number, text: str, expected: str) -> None:
     assert filled(text, number) == expected
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "expected"),
     [
         ("(|(a={number})(b=*{national}*))", "(|(a=*)(b=*))"),

@@ -1,13 +1,13 @@
-"""What type = sql says of its options, and of libraries that are missing."""
+"""What type = sql says of its options; tests/process/test_sqlalchemy.py has what needs SQLAlchemy."""
 
 from __future__ import annotations
 
 import sys
-import traceback
 from pathlib import Path
 
 import pytest
 
+from parts.table import each
 from screenpop import config
 from screenpop.phonebook.source import SourceError
 from screenpop.phonebook.sql import OPTIONS, Source
@@ -21,7 +21,7 @@ def read(folder: Path, database: str, query: str) -> config.Section:
     return config.read(str(file), {}, {"sql": OPTIONS}, {}).sections["customers"]
 
 
-@pytest.mark.parametrize(
+@each(
     "database", ["crm", "localhost/crm", "postgresql:/screenpop@localhost/crm", "postgresql://u:se-cr@et@localhost/crm"]
 )
 def test_no_url(tmp_path: Path, database: str) -> None:
@@ -30,7 +30,7 @@ def test_no_url(tmp_path: Path, database: str) -> None:
     assert "et@localhost" not in str(raised.value)
 
 
-@pytest.mark.parametrize(
+@each(
     "query",
     ["contacts", "DELETE FROM contacts WHERE phone = :number", "SELECT name FROM contacts", "SELECT ':numbers'"],
 )
@@ -39,28 +39,10 @@ def test_no_query(tmp_path: Path, query: str) -> None:
         read(tmp_path, "sqlite:////contacts.db", query)
 
 
-@pytest.mark.parametrize("database", ["postgresql://screenpop:se-cret/crm", "foxpro://screenpop:se-cret@localhost/crm"])
-def test_a_url_that_sqlalchemy_does_not_know(tmp_path: Path, database: str) -> None:
-    pytest.importorskip("sqlalchemy")
-    with pytest.raises(SourceError, match="database is no URL that SQLAlchemy knows") as raised:
-        Source("customers", read(tmp_path, database, QUERY)).check()  # type: ignore[arg-type]
-    assert "se-cret" not in "".join(traceback.format_exception(None, raised.value, raised.tb))
-
-
-@pytest.mark.parametrize(
-    ("library", "database"),
-    [
-        ("sqlalchemy", "sqlite:////contacts.db"),
-        ("pg8000", "postgresql://screenpop@localhost/crm"),
-        ("pymysql", "mariadb://screenpop@localhost/crm"),
-    ],
-)
-def test_a_library_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, database: str) -> None:
-    if library != "sqlalchemy":
-        pytest.importorskip("sqlalchemy")
-    source = Source("customers", read(tmp_path, database, QUERY))  # type: ignore[arg-type]
-    monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(SourceError, match=rf"^{library} is not installed: ./install.sh --with sql adds it$"):
+def test_sqlalchemy_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    source = Source("customers", read(tmp_path, "sqlite:////contacts.db", QUERY))  # type: ignore[arg-type]
+    with pytest.raises(SourceError, match=r"^sqlalchemy is not installed: ./install.sh --with sql adds it$"):
         source.check()
     source.close()
 

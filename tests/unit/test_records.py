@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from parts.table import each
 from screenpop.call import Call
 from screenpop.spool import records
 from screenpop.spool.outbox import Outbox
@@ -49,9 +50,7 @@ def test_the_stanza_id_names_the_file_and_differs_for_each_recipient() -> None:
     assert Message(CALL, "alice@example.org").id == MESSAGE.id
 
 
-@pytest.mark.parametrize(
-    "stanza_id", ["", "1", "../../x-01234567", "a/b-01234567", f"{'x' * 200}-01234567", "x-0123456", "x\n-01234567"]
-)
+@each("stanza_id", ["", "1", "../../x-01234567", "a/b-01234567", f"{'x' * 200}-01234567", "x-0123456", "x\n-01234567"])
 def test_the_id_of_a_foreign_stanza_names_no_file(stanza_id: str) -> None:
     with pytest.raises(ValueError, match="is no id of a message"):
         message_name(stanza_id)
@@ -135,7 +134,7 @@ def test_a_file_with_another_name_is_refused(tmp_path: Path, kind: str, name: st
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("call_id", ["../1", "a/b", "", "x" * 101, "a~b", "a b"])
+@each("call_id", ["../1", "a/b", "", "x" * 101, "a~b", "a b"])
 def test_a_call_whose_id_is_no_file_name_is_refused(tmp_path: Path, call_id: str) -> None:
     """Its messages would be written elsewhere."""
     path = tmp_path / f"{os.path.basename(call_id)}.json"
@@ -143,7 +142,7 @@ def test_a_call_whose_id_is_no_file_name_is_refused(tmp_path: Path, call_id: str
         records.read_call(write(path, {**CALL.record(), "id": call_id}))
 
 
-@pytest.mark.parametrize("record", [{}, {"to": 1}, {"reason": None}, {"to": ["alice@example.org"]}, {"call": []}])
+@each("record", [{}, {"to": 1}, {"reason": None}, {"to": ["alice@example.org"]}, {"call": []}])
 def test_a_message_with_wrong_fields_is_refused(tmp_path: Path, record: dict[str, object]) -> None:
     fields = RECORDS["message"]
     wrong = {**fields, **record} if record else {name: fields[name] for name in fields if name != "to"}

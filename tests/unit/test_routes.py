@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from parts.table import each
 from screenpop import settings
 from screenpop.call import Call
 from screenpop.config import ConfigError
@@ -15,13 +16,13 @@ from screenpop.pop.routes import Routes, recipients
 CONFIGURED = ("alice@example.org", "bob@example.org")
 
 
-@pytest.mark.parametrize("to", ["", "&", " & & "])
+@each("to", ["", "&", " & & "])
 def test_a_call_without_recipients_of_its_own_goes_to_the_configured_ones(to: str) -> None:
     """`${A}&${B}` in the dialplan is `&` when both are empty."""
     assert recipients(Call(to=to), CONFIGURED) == (list(CONFIGURED), {})
 
 
-@pytest.mark.parametrize(
+@each(
     ("to", "told"),
     [
         ("carol@example.org", ["carol@example.org"]),
@@ -98,7 +99,7 @@ def routes(folder: Path, text: str) -> Routes:
     return settings.load(str(path)).routes
 
 
-@pytest.mark.parametrize(
+@each(
     ("extension", "told", "why"),
     [
         ("201", ["bob@example.org"], "[routes] 201"),
@@ -119,7 +120,7 @@ def test_the_most_specific_route_applies(tmp_path: Path, extension: str, told: l
     assert (route.to, route.invalid, route.why) == (told, {}, why)
 
 
-@pytest.mark.parametrize(
+@each(
     ("call", "why"),
     [
         (Call(extension="201", dnid="202"), "[routes] 201"),
@@ -184,7 +185,7 @@ def test_a_section_of_a_route_is_no_source_of_the_phone_book(tmp_path: Path) -> 
     assert list(given.sources) == ["crm"] and len(given.routes) == 2
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "line", "wrong"),
     [
         ("[routes]\n_[2- = a@b\n", 1, "'_[2-' is not a pattern: the [ has no ]"),

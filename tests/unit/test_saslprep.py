@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parts.table import each
 from screenpop.xmpp import saslprep
 from screenpop.xmpp.saslprep import SASLprepError
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "prepared"),
     [  # RFC 4013 section 3
         ("I\u00adX", "IX"),
@@ -28,7 +29,7 @@ def test_examples(text: str, prepared: str) -> None:
     assert saslprep.stored(text) == saslprep.query(text) == prepared
 
 
-@pytest.mark.parametrize(
+@each(
     ("text", "reason"),
     [
         ("\u0007", "forbids"),

@@ -10,13 +10,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from parts import scram as server_side
+from parts.table import each
 from screenpop.xmpp import saslprep, scram
 from screenpop.xmpp.scram import Client, Offer, SCRAMError
 
 NOTHING = Offer([], [])
 
 
-@pytest.mark.parametrize(
+@each(
     ("mechanism", "nonce", "server_first", "client_final", "server_final"),
     [
         (  # RFC 5802 section 5
@@ -97,7 +98,7 @@ FIRST = "r=ours+theirs,s=QSXCR+Q6sek8bf92,i=4096"
 DIGEST = Offer(["SCRAM-SHA-256", "PLAIN"], []).digest("sha256")
 
 
-@pytest.mark.parametrize(
+@each(
     ("server_first", "reason"),
     [
         ("r=theirs,s=QSXC,i=4096", "nonce does not begin with ours"),
@@ -130,7 +131,7 @@ def test_what_a_server_may_not_send_first(server_first: str, reason: str) -> Non
         begun().final(server_first)
 
 
-@pytest.mark.parametrize("extension", ["", ",x=1", ",z=,y=a=b", f",h={DIGEST}", f",x=1,h={DIGEST}"])
+@each("extension", ["", ",x=1", ",z=,y=a=b", f",h={DIGEST}", f",x=1,h={DIGEST}"])
 def test_unknown_extensions_are_ignored(extension: str) -> None:
     assert ",p=" in begun().final(FIRST + extension)
 
@@ -144,7 +145,7 @@ def test_what_takes_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         begun().final("r=ours+theirs,s=QSXC,i=100000")
 
 
-@pytest.mark.parametrize(
+@each(
     ("server_final", "reason"),
     [
         ("v=" + base64.b64encode(b"x" * 32).decode(), "did not prove that it knows the password"),

@@ -38,8 +38,16 @@ def run(outbox: Outbox, monkeypatch: pytest.MonkeyPatch, *said: dict[str, Any]) 
         for reply in said:
             replies.tell(outbox.reply_fifo(records.read_call(str(file)).id), **reply)
 
-    monkeypatch.setattr(trigger, "ring", lambda path: threading.Thread(target=play, args=(path,)).start())
-    return test.run(Namespace(number="+1 555", name="Bob"))
+    def ring(path: str) -> None:
+        players.append(threading.Thread(target=play, args=(path,)))
+        players[-1].start()
+
+    players: list[threading.Thread] = []
+    monkeypatch.setattr(trigger, "ring", ring)
+    status = test.run(Namespace(number="+1 555", name="Bob"))
+    for player in players:
+        player.join()
+    return status
 
 
 @pytest.mark.parametrize("said", [(DELIVERED, RECEIPT), (RECEIPT, DELIVERED)], ids=["server first", "client first"])
