@@ -120,6 +120,19 @@ def test_an_event_that_comes_while_its_message_is_being_confirmed_corrects_it(wo
     ]
 
 
+def test_an_event_of_a_call_that_a_room_has_not_sent_back_yet_waits_for_that(world: World) -> None:
+    room = "support@conference.example.org"
+    world.server.rooms, world.server.slow_rooms = {room: None}, {room: 2.0}
+    call = world.call("1", to=room, extension="201")
+    world.at(1, lambda: event(world, call, peer="bob"))
+    world.run(MINUTE)
+    assert told(world) == [
+        ("Call from 1 to 201", room),
+        ("corrected: Call from 1 to 201: answered by bob", room),
+    ]
+    assert 2 <= world.server.times()[1] < 2.1
+
+
 def test_a_message_whose_confirmation_is_lost_meanwhile_is_sent_again_with_the_outcome(world: World) -> None:
     def ends() -> None:
         if len(world.server.windows) == 1:

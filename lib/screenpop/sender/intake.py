@@ -49,9 +49,10 @@ class Intake:
             self.asking = {name: asked for name, asked in self.asking.items() if name in present}
         return names
 
-    def next_due(self) -> float | None:
+    def next_due(self, in_flight: Collection[str] = ()) -> float | None:
         """When the next call is due that could not be taken in, or that waits no longer for the phone book."""
-        deadlines = (lookup.deadline for call, _, lookup in self.asking.values() if not self._must_wait(call))
+        asking = self.asking.values()
+        deadlines = (lookup.deadline for call, _, lookup in asking if not self._must_wait(call, in_flight))
         return min((*self.delayed.values(), *deadlines), default=None)
 
     def take_in(self, settings: Settings, book: Book, late_too: bool = True, in_flight: Collection[str] = ()) -> bool:
