@@ -28,6 +28,7 @@ from typing import Any
 
 import pytest
 
+from parts.waiting import PATIENCE
 from screenpop.call import Call
 from screenpop.sender import connection, loop
 from screenpop.spool import trigger
@@ -249,6 +250,7 @@ class World:
         self._end = 0.0
         self._looks_at_clock = 0
         self._replies: list[Replies] = []
+        self._watched: list[Any] = []  # what the sender waits for
         self._os_write = os.write
         self.server = Server(self)
         self.outbox = Outbox(str(folder / "spool"))
@@ -336,9 +338,14 @@ class World:
             with contextlib.suppress(OSError):  # a sender that has left has closed it
                 os.close(taken.fifo)
 
+    def wait_for_a_thread(self) -> None:
+        """Until it has something for the sender, while the played time stands still."""
+        assert any(select.select(self._watched, [], [], PATIENCE))
+
     def select(self, reading: list[Any], writing: list[Any], other: list[Any], timeout: float) -> Any:
         """In place of the module `select`: what can be read; if nothing, time passes until something can be."""
         self.waits.append(timeout)
+        self._watched = reading
         until = max(self.now + timeout, self.now + 0.000_001)
         while not any(ready := select.select(reading, writing, other, 0)):
             if not self._events or self._events[0][0] > min(until, self._end):
