@@ -649,8 +649,19 @@ def test_calls_to_people_are_delivered_while_a_room_is_silent(
 def test_the_people_of_a_window_are_told_while_a_domain_is_asked(
     scripted: ScriptedServer, certificate: Certificate, played: Rooms, tmp_path: Path
 ) -> None:
-    played.identity = None
+    questions: list[ET.Element] = []
+
+    def answer(conversation: Conversation, stanza: ET.Element) -> bool:
+        if stanza.get("to") == SERVICE and stanza.find("{*}query") is not None:
+            questions.append(stanza)
+            return True
+        if stanza.get("to") == f"alice@{DOMAIN}" and questions:
+            played(conversation, questions.pop())
+        return played(conversation, stanza)
+
+    scripted.handles = answer
     with Pbx(tmp_path, scripted, certificate.ca_file, to=f"{ROOM} & alice@{DOMAIN}") as pbx:
         pbx.outbox.make()
-        pbx.call(variables=WAITING)
-    assert [message.get("to") for message in scripted.messages] == [f"alice@{DOMAIN}", ROOM]
+        assert pbx.call(variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"
+    assert [message.get("to") for message in scripted.messages] == [f"alice@{DOMAIN}"]
+    assert played.joins == [f"{ROOM}/pbx"]

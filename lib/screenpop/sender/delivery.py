@@ -34,6 +34,7 @@ class Delivery:
         self.window = backoff.Window()
         self.in_flight: dict[str, Message] = {}  # sent and not confirmed, by stanza id
         self._errors: dict[str, Result] = {}  # of those in flight, by stanza id
+        self._written: list[str] = []  # stanzas that are not sent yet
 
     def send(
         self, session: Session, names: list[str], settings: Settings, facts: Facts, meanwhile: Callable[[], object]
@@ -43,16 +44,14 @@ class Delivery:
         Raises SessionError; then the messages without a result stay as they are, and are sent again."""
         began, any_sent, confirmed = time.monotonic(), False, False
         try:
-            written: list[str] = []
+            self._written.clear()
             for message, xml in self._stanzas(session, names, settings, facts):
                 self.in_flight[message.id] = message
                 any_sent = True
-                written.append(xml)
-                if len(written) == TOGETHER:  # these are handled while the next are made
-                    session.send("".join(written))
-                    written.clear()
-            if written:
-                session.send("".join(written))
+                self._written.append(xml)
+                if len(self._written) == TOGETHER:  # these are handled while the next are made
+                    self._write(session)
+            self._write(session)
             if any_sent:
                 session.confirm(meanwhile)
                 self.replies.step("message", "confirmed by the server")
@@ -68,6 +67,11 @@ class Delivery:
                 for message in self.in_flight.values():
                     self.backlog.add(message.name)
                 self.in_flight = {}
+
+    def _write(self, session: Session) -> None:
+        if self._written:
+            session.send("".join(self._written))
+            self._written.clear()
 
     def settle(self, awaited: Collection[str], settings: Settings) -> bool:
         """What is in flight and no longer awaited. `awaited`: ids. Returns whether there was any."""
@@ -130,6 +134,7 @@ class Delivery:
         if last:
             from ..xmpp.rooms import NotJoined  # here: most boxes have no room
 
+            self._write(session)  # those before them don't wait for an answer
         for message in last:
             try:
                 in_room = session.rooms.enter(message.to)
