@@ -15,7 +15,7 @@ from ..call import EVENTS, Call, tie
 from ..log import SPOOL, Log
 from ..phonebook.book import Book
 from ..phonebook.lookup import Lookup
-from ..pop.routes import Routes
+from ..pop.routes import Routes, names_recipients
 from ..settings import Settings
 from ..spool import records, released
 from ..spool.outbox import Outbox
@@ -135,7 +135,9 @@ class Intake:
             return
         events.settle_outcome(call, firsts)
         if firsts and call.event != EVENTS[0]:
-            found = events.messages(call, firsts, lookup, self.queue.has_second) if call.event in wanted else []
+            route = settings.routes.route(call, lookup.contact()) if names_recipients(call) else None
+            found = events.messages(call, firsts, lookup, self.queue.has_second, route)
+            found = found if call.event in wanted else []
             failed = [message for message in found if message.reason]
             self._make(name, call, [message for message in found if not message.reason], failed)
         else:
