@@ -13,6 +13,7 @@ from parts.certificates import Authority, Certificate
 from parts.pbx import DOMAIN, Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
+from parts.spool import messages
 from screenpop.call import Call
 from screenpop.spool import state
 
@@ -89,6 +90,19 @@ def test_flush_sends_what_no_sender_was_up_for(pbx: Pbx, alice: Recipient) -> No
         queue(pbx, str(number))
     assert pbx.screen_pop("flush") == "3 sent, 0 failed, 0 still waiting\n"
     assert [alice.wait_for_message().body for _ in range(3)] == [f"Call from {number} to ?" for number in range(3)]
+
+
+def test_flush_counts_the_messages_that_tell_of_a_later_event(pbx: Pbx, alice: Recipient) -> None:
+    queue(pbx, "1")
+    pbx.screen_pop("flush")
+    call = alice.wait_for_message()
+    pbx.configure(password="wrong")
+    (popped,) = messages(pbx.outbox, "sent")
+    queue(pbx, "1", event="missed", follows=popped.call.id)
+    assert "0 sent, 0 failed, 1 still waiting" in pbx.screen_pop("flush", status=1)
+    pbx.configure()
+    assert "1 sent, 0 failed, 0 still waiting" in pbx.screen_pop("flush")
+    assert alice.wait_for_message().body.startswith("Missed call from 1") and call.body == "Call from 1 to ?"
 
 
 def test_flush_ends_the_pause_of_a_sender(
