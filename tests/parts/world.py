@@ -28,6 +28,7 @@ from typing import Any
 
 import pytest
 
+from parts.waiting import PATIENCE
 from screenpop.call import Call
 from screenpop.sender import connection, loop
 from screenpop.spool import trigger
@@ -36,7 +37,7 @@ from screenpop.spool.queue import Queue
 from screenpop.spool.replies import Replies
 from screenpop.spool.trigger import Trigger
 from screenpop.xmpp.errors import SessionError
-from screenpop.xmpp.rooms import NotJoined
+from screenpop.xmpp.rooms import REFLECTION, NotJoined
 
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.org", "carol@example.net"
 START = 1_700_000_000.0  # when the world begins, in seconds since the epoch
@@ -70,8 +71,7 @@ class Server:
         self.taken: list[Stanza] = []
         self.windows: list[int] = []  # how many messages shared each confirmation
         self.bounces: dict[str, tuple[str, str]] = {}  # by recipient: type and reason, before the confirmation
-        self.silent_rooms: set[str] = set()  # their messages are not sent back
-        self.waiting_for_rooms: Callable[[], object] = lambda: None  # what happens during that wait
+        self.slow_rooms: dict[str, float] = {}  # seconds until they send a message back
         self.late_bounces: dict[str, tuple[str, str]] = {}  # the same, after it
         self.error: SessionError | None = None
         self.error_at = "sign-in"  # or "send", "confirm", "confirmation" (it has taken them), "process", "keep-alive"
@@ -132,7 +132,7 @@ class PlayedRooms:
     def __init__(self, session: PlayedSession) -> None:
         self.session, self.server = session, session.server
         self.passwords: dict[str, str] = {}  # by recipient, of those that were prepared
-        self.unconfirmed: dict[str, str] = {}  # recipients, by stanza id
+        self.expected: set[str] = set()  # stanza ids that are not confirmed
 
     def prepare(self, recipient: str, password: str) -> None:
         self.passwords[recipient] = password
@@ -144,13 +144,7 @@ class PlayedRooms:
         return recipient in self.server.rooms
 
     def expect(self, stanza_id: str, recipient: str) -> None:
-        self.unconfirmed[stanza_id] = recipient
-
-    def confirm(self) -> None:
-        for stanza_id, recipient in self.unconfirmed.items():
-            if recipient in self.server.silent_rooms:
-                self.session.on_error(stanza_id, recipient, "wait", "the room has not sent the message back")
-        self.unconfirmed.clear()
+        self.expected.add(stanza_id)
 
 
 class PlayedSession:
@@ -161,7 +155,7 @@ class PlayedSession:
         self.redirected_to = ""
         self.rooms = PlayedRooms(self)
         self.unconfirmed: list[Stanza] = []
-        self.silent: dict[str, str] = {}  # stanza ids and rooms
+        self.deadlines: dict[str, tuple[float, str]] = {}  # of messages to rooms, by stanza id, with the room
         self.incoming: list[Callable[[PlayedSession], None]] = []
         self.reads, self.writes = os.pipe()
 
@@ -178,7 +172,7 @@ class PlayedSession:
         stanzas = re.findall("<message .*?</message>", xml, re.DOTALL)
         self.unconfirmed += [Stanza(stanza, self.server.world.now) for stanza in stanzas]
 
-    def confirm(self, meanwhile: Callable[[], object], accepted: Callable[[], object]) -> None:
+    def confirm(self, meanwhile: Callable[[], object]) -> None:
         self._must_be_open()
         server = self.server
         server.windows.append(len(self.unconfirmed))
@@ -189,29 +183,47 @@ class PlayedSession:
         while self.unconfirmed:
             stanza = self.unconfirmed.pop(0)
             server.taken.append(stanza)
-            if stanza.to in server.silent_rooms:
-                self.silent[stanza.id] = stanza.to
-            elif stanza.to in server.bounces:
+            if stanza.to in server.bounces:
+                self.rooms.expected.discard(stanza.id)
                 self.on_error(stanza.id, stanza.to, *server.bounces[stanza.to])
+            elif stanza.id in self.rooms.expected:
+                self._is_in_room(stanza)
             elif stanza.to in server.late_bounces:
                 server.sends_error(stanza.id, stanza.to, *server.late_bounces[stanza.to])
         server.raise_at("confirmation")
-        accepted()
-        for stanza_id in self.awaited():
-            server.waiting_for_rooms()
-            self.on_error(stanza_id, self.silent.pop(stanza_id), "wait", "the room has not sent the message back")
-        self.rooms.confirm()
 
-    def awaited(self) -> list[str]:
-        return list(self.silent)
+    def _is_in_room(self, stanza: Stanza) -> None:
+        """It is sent back at once, later, or never."""
+        now, seconds = self.server.world.now, self.server.slow_rooms.get(stanza.to, 0.0)
+        if not seconds:
+            self.rooms.expected.discard(stanza.id)
+            return
+        self.deadlines[stanza.id] = now + REFLECTION, stanza.to
+        if seconds < REFLECTION:
+            self.server.world.at(now + seconds, lambda: self._sends_back(stanza))
+
+    def _sends_back(self, stanza: Stanza) -> None:
+        if self.server.session is self:
+            self.server.sends(lambda session: session.rooms.expected.discard(stanza.id))
+
+    def awaited(self) -> set[str]:
+        return self.rooms.expected
 
     def keep_alive(self) -> float:
         self._must_be_open()
         self.server.raise_at("keep-alive")
-        return 1000.0
+        now, waiting = self.server.world.now, [one for one in self.deadlines if one in self.rooms.expected]
+        for stanza_id in waiting:
+            deadline, room = self.deadlines[stanza_id]
+            if deadline <= now:
+                self.rooms.expected.discard(stanza_id)
+                self.on_error(stanza_id, room, "wait", "the room has not sent the message back")
+        return min((self.deadlines[one][0] - now for one in waiting if one in self.rooms.expected), default=1000.0)
 
-    def process(self) -> None:
+    def process(self, seconds: float) -> None:
         self._must_be_open()
+        if seconds and not self.server.world.select([self], [], [], seconds)[0]:
+            return
         os.read(self.reads, 1)
         self.server.raise_at("process")
         self.incoming.pop(0)(self)
@@ -238,6 +250,7 @@ class World:
         self._end = 0.0
         self._looks_at_clock = 0
         self._replies: list[Replies] = []
+        self._watched: list[Any] = []  # what the sender waits for
         self._os_write = os.write
         self.server = Server(self)
         self.outbox = Outbox(str(folder / "spool"))
@@ -325,9 +338,14 @@ class World:
             with contextlib.suppress(OSError):  # a sender that has left has closed it
                 os.close(taken.fifo)
 
+    def wait_for_a_thread(self) -> None:
+        """Until it has something for the sender, while the played time stands still."""
+        assert any(select.select(self._watched, [], [], PATIENCE))
+
     def select(self, reading: list[Any], writing: list[Any], other: list[Any], timeout: float) -> Any:
         """In place of the module `select`: what can be read; if nothing, time passes until something can be."""
         self.waits.append(timeout)
+        self._watched = reading
         until = max(self.now + timeout, self.now + 0.000_001)
         while not any(ready := select.select(reading, writing, other, 0)):
             if not self._events or self._events[0][0] > min(until, self._end):

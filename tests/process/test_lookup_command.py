@@ -37,7 +37,14 @@ CUSTOMERS = "id,full_name,firm,phone\n7,Alice Example,Example Ltd,+12025550123\n
 def folder(tmp_path: Path) -> Path:
     Outbox(f"{tmp_path}/spool").make()
     (tmp_path / "customers.csv").write_text(CUSTOMERS)
-    text = configuration("pbx@screenpop.test", "secret", "127.0.0.1:1", "/etc/hostname", "alice@screenpop.test")
+    text = configuration(
+        "pbx@screenpop.test",
+        "secret",
+        "127.0.0.1:1",
+        "/etc/hostname",
+        "alice@screenpop.test",
+        lookup_wait=30,  # on a busy machine, the import of SQLAlchemy alone takes longer than the default
+    )
     (tmp_path / "screen_pop.conf").write_text(text + SECTIONS.format(tmp_path))
     csv = SECTIONS.format(tmp_path).partition("[crm]")[0]
     index = phonebook.open_index(tmp_path, phonebook.sources(tmp_path, csv))

@@ -219,12 +219,33 @@ def from_scripted(command: str, folder: Path, certificate: Certificate, answer: 
             return pbx.screen_pop(command, status=status)
 
 
+def test_a_contact_list_with_5000_people(server_folder: Path, certificate: Certificate, tmp_path: Path) -> None:
+    """As of an account in a shared group."""
+    extra = 'modules_enabled = { "pep", "vcard4", "vcard_legacy" }'
+    crowded = Prosody(server_folder / "introduce-crowded", certificate, extra=extra)
+    contact = '["{}@{}"] = {{ name = "Colleague", subscription = "both", groups = {{ Staff = true }} }};'
+    people = [contact.format(name, DOMAIN) for name in ["alice", *(f"colleague{number}" for number in range(4999))]]
+    stored = crowded.folder / "data" / "screenpop%2etest" / "roster" / "pbx.dat"
+    stored.parent.mkdir(parents=True)
+    stored.write_text(f"return {{ {' '.join(people)} }};")
+    with crowded, Pbx(tmp_path, crowded, crowded.ca_file) as pbx:
+        pbx.outbox.make()
+        assert lines(pbx.screen_pop("introduce"))["contact"] == "accepted"
+        assert f"ok       contacts       alice@{DOMAIN} has accepted" in pbx.screen_pop("check")
+
+
+def test_a_contact_list_with_20000_people(certificate: Certificate, tmp_path: Path) -> None:
+    item = "<item jid='{}@{}' name='Colleague' subscription='both'><group>Staff</group><group>All</group></item>"
+    people = roster("".join(item.format(name, DOMAIN) for name in ["alice", *map(str, range(19_999))]))
+    assert lines(from_scripted("introduce", tmp_path, certificate, people))["contact"].startswith("accepted")
+
+
 def test_a_contact_list_that_is_too_long(certificate: Certificate, tmp_path: Path) -> None:
     endless = roster("".join(f"<item jid='u{number}@example.org'/>" for number in range(100_000)))
     said = from_scripted("introduce", tmp_path, certificate, endless, status=1)
-    assert "PROBLEM  contacts: the server sends more than 2" in said
+    assert "PROBLEM  contacts: the server sends more than 65536 XML elements in the contact list" in said
     said = from_scripted("check", tmp_path, certificate, endless)
-    assert "note     contacts       can't be read: the server sends more than 2" in said
+    assert "note     contacts       can't be read: the server sends more than 65536 XML elements" in said
 
 
 @pytest.mark.parametrize(

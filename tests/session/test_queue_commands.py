@@ -13,6 +13,7 @@ from parts.certificates import Authority, Certificate
 from parts.pbx import DOMAIN, Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
+from parts.spool import messages
 from screenpop.call import Call
 from screenpop.spool import state
 
@@ -97,6 +98,19 @@ def test_what_cron_runs_starts_a_sender_for_what_waits_and_prints_nothing(pbx: P
     queue(pbx, "1")
     assert pbx.screen_pop("flush", "--start") == ""
     assert alice.wait_for_message().body == "Call from 1 to ?"
+
+
+def test_flush_counts_the_messages_that_tell_of_a_later_event(pbx: Pbx, alice: Recipient) -> None:
+    queue(pbx, "1")
+    pbx.screen_pop("flush")
+    call = alice.wait_for_message()
+    pbx.configure(password="wrong")
+    (popped,) = messages(pbx.outbox, "sent")
+    queue(pbx, "1", event="missed", follows=popped.call.id)
+    assert "0 sent, 0 failed, 1 still waiting" in pbx.screen_pop("flush", status=1)
+    pbx.configure()
+    assert "1 sent, 0 failed, 0 still waiting" in pbx.screen_pop("flush")
+    assert alice.wait_for_message().body.startswith("Missed call from 1") and call.body == "Call from 1 to ?"
 
 
 def test_flush_ends_the_pause_of_a_sender(

@@ -99,6 +99,8 @@ class Box:
         self.session.rooms.expect(stanza_id, recipient)
         self.session.send(chat(stanza_id, recipient.replace("room:", ""), "Call from +1", in_room=True))
         self.session.confirm()
+        while self.session.awaited():
+            self.session.process(self.session.keep_alive())
 
     def __enter__(self) -> Box:
         return self
@@ -602,27 +604,64 @@ def test_a_room_that_gives_us_another_nickname(visit: Box, scripted: ScriptedSer
 
 
 def test_what_the_server_has_confirmed_counts_although_it_ends_the_stream_before_a_reflection(
-    visit: Box, scripted: ScriptedServer, played: Rooms
+    scripted: ScriptedServer, certificate: Certificate, played: Rooms, tmp_path: Path
 ) -> None:
-    played.message = lambda conversation, stanza: None
+    lost: list[ET.Element] = []
+    again: list[ET.Element] = []
+    played.message = lambda conversation, stanza: lost.append(stanza)
+
+    def sent_back(conversation: Conversation, stanza: ET.Element) -> None:
+        again.append(stanza)
+        played.reflect(conversation, stanza)
 
     def answer(conversation: Conversation, stanza: ET.Element) -> bool:
         if stanza.find("{*}ping") is not None:
+            scripted.handles, played.message = played, sent_back
             conversation.reply(stanza, "result")
             stream_error("system-shutdown")(conversation)
         return played(conversation, stanza)
 
     scripted.handles = answer
-    visit.send(ROOM)
-    ((stanza_id, _, kind, reason),) = visit.errors
-    assert (stanza_id, kind) == ("1", "wait") and "the server says system-shutdown" in reason
+    with Pbx(tmp_path, scripted, certificate.ca_file, to=f"{ROOM} & alice@{DOMAIN}") as pbx:
+        pbx.outbox.make()
+        pbx.call(variables=WAITING)
+        eventually(lambda: len(messages(pbx.outbox, "sent")) == 2)
+    assert [message.get("to") for message in scripted.messages] == [f"alice@{DOMAIN}"]
+    assert [message.get("id") for message in lost] == [message.get("id") for message in again]
+
+
+def test_calls_to_people_are_delivered_while_a_room_is_silent(
+    scripted: ScriptedServer, certificate: Certificate, played: Rooms, tmp_path: Path
+) -> None:
+    held: list[tuple[Conversation, ET.Element]] = []
+    played.message = lambda conversation, stanza: held.append((conversation, stanza))
+    with Pbx(tmp_path, scripted, certificate.ca_file, to=f"alice@{DOMAIN}") as pbx:
+        pbx.outbox.make()
+        pbx.call("+1", ROOM)
+        eventually(lambda: held)
+        assert pbx.call("+2", variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"
+        assert [message.to for message in messages(pbx.outbox, "sent")] == [f"alice@{DOMAIN}"]
+        assert [message.to for message in messages(pbx.outbox, "queue")] == [ROOM]
+        played.reflect(*held.pop())
+        eventually(lambda: len(messages(pbx.outbox, "sent")) == 2)
 
 
 def test_the_people_of_a_window_are_told_while_a_domain_is_asked(
     scripted: ScriptedServer, certificate: Certificate, played: Rooms, tmp_path: Path
 ) -> None:
-    played.identity = None
+    questions: list[ET.Element] = []
+
+    def answer(conversation: Conversation, stanza: ET.Element) -> bool:
+        if stanza.get("to") == SERVICE and stanza.find("{*}query") is not None:
+            questions.append(stanza)
+            return True
+        if stanza.get("to") == f"alice@{DOMAIN}" and questions:
+            played(conversation, questions.pop())
+        return played(conversation, stanza)
+
+    scripted.handles = answer
     with Pbx(tmp_path, scripted, certificate.ca_file, to=f"{ROOM} & alice@{DOMAIN}") as pbx:
         pbx.outbox.make()
-        pbx.call(variables=WAITING)
-    assert [message.get("to") for message in scripted.messages] == [f"alice@{DOMAIN}", ROOM]
+        assert pbx.call(variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"
+    assert [message.get("to") for message in scripted.messages] == [f"alice@{DOMAIN}"]
+    assert played.joins == [f"{ROOM}/pbx"]

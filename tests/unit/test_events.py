@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,6 +121,19 @@ def test_an_event_that_comes_while_its_message_is_being_confirmed_corrects_it(wo
     ]
 
 
+def test_an_event_of_a_call_that_a_room_has_not_sent_back_yet_waits_for_that(world: World) -> None:
+    room = "support@conference.example.org"
+    world.server.rooms, world.server.slow_rooms = {room: None}, {room: 2.0}
+    call = world.call("1", to=room, extension="201")
+    world.at(1, lambda: event(world, call, peer="bob"))
+    world.run(MINUTE)
+    assert told(world) == [
+        ("Call from 1 to 201", room),
+        ("corrected: Call from 1 to 201: answered by bob", room),
+    ]
+    assert 2 <= world.server.times()[1] < 2.1
+
+
 def test_a_message_whose_confirmation_is_lost_meanwhile_is_sent_again_with_the_outcome(world: World) -> None:
     def ends() -> None:
         if len(world.server.windows) == 1:
@@ -200,6 +214,36 @@ def test_the_events_that_nobody_wants_are_not_told(world: World) -> None:
     world.run(MINUTE)
     assert told(world) == [(text(two, "Call from 2 to 201, {time}, busy"), ALICE)]
     assert not world.waiting() and not world.failed()
+
+
+def test_an_event_with_its_own_recipients_is_told_to_these(world: World) -> None:
+    call = world.call("1", to=f"{ALICE}&{BOB}", extension="201")
+    world.at(10, lambda: event(world, call, peer="bob", to=f"{BOB}&{CAROL}&nobody at all"))
+    world.at(20, lambda: event(world, call, peer="bob", talked=15.0))
+    world.run(MINUTE)
+    answered = "Call from 1 to 201: answered by bob"
+    assert Counter(told(world)[:2]) == {("Call from 1 to 201", ALICE): 1, ("Call from 1 to 201", BOB): 1}
+    assert Counter(told(world)[2:4]) == {(f"corrected: {answered}", BOB): 1, (answered, CAROL): 1}
+    assert Counter(told(world)[4:]) == {
+        (f"corrected: {answered}, 15 s", ALICE): 1,
+        (f"corrected: {answered}, 15 s", CAROL): 1,
+    }
+    ids = {one.to: one.id for one in world.server.taken[:4] if not replaced(one)}
+    assert all(replaced(one) == ids[one.to] for one in world.server.taken if replaced(one))
+    ((_, recipient, reason),) = world.failed()
+    assert recipient == "nobody at all" and "is not a JID" in reason
+
+
+def test_an_event_for_others_is_told_once_although_the_sender_is_killed_while_it_takes_it_in(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.run()
+    copy = Path(world.outbox.path, "new", f"{event(world, call, peer='bob', to=CAROL).id}.json")
+    text = copy.read_bytes()
+    for _ in range(2):
+        world.run()
+        copy.write_bytes(text)
+    world.run()
+    assert told(world) == [("Call from 1 to 201", ALICE), ("Call from 1 to 201: answered by bob", CAROL)]
 
 
 def test_events_can_be_messages_of_their_own(world: World) -> None:

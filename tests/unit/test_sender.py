@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import random
 import re
@@ -22,7 +23,7 @@ from screenpop.spool import state
 from screenpop.spool.options import SpoolOptions
 from screenpop.spool.trigger import FLUSH, RETRY, Trigger
 from screenpop.xmpp.errors import SessionError
-from screenpop.xmpp.rooms import NotJoined
+from screenpop.xmpp.rooms import REFLECTION, NotJoined
 
 __all__ = ["world"]
 
@@ -270,13 +271,103 @@ def test_a_room_that_is_full_is_tried_again(world: World) -> None:
 
 
 def test_a_message_that_a_room_does_not_send_back_is_sent_again(world: World) -> None:
-    world.server.rooms, world.server.silent_rooms = {SALES: None}, {SALES}
-    world.call("1", to=f"{SALES}&{ALICE}")
-    world.at(5, world.server.silent_rooms.clear)
+    support_is_slow(world, math.inf)
+    world.call("1", to=f"{SUPPORT}&{ALICE}")
+    world.at(REFLECTION + 1, world.server.slow_rooms.clear)
     world.run(MINUTE)
-    assert set(world.sent()) == {("1", ALICE), ("1", SALES)}
-    assert world.server.told().count(ALICE) == 1
+    assert set(world.sent()) == {("1", ALICE), ("1", SUPPORT)}
+    assert Counter(world.server.told()) == {ALICE: 1, SUPPORT: 2}
     assert len({stanza.id for stanza in world.server.taken}) == 2
+    assert world.problems() == [f"not sent yet, 1 waiting: {SUPPORT}: the room has not sent the message back"]
+
+
+def support_is_slow(world: World, seconds: float) -> None:
+    """It needs that long to send a message back."""
+    world.server.rooms, world.server.slow_rooms = {SUPPORT: None}, {SUPPORT: seconds}
+
+
+def test_other_calls_are_sent_and_confirmed_while_a_room_is_silent(world: World) -> None:
+    support_is_slow(world, math.inf)
+    world.call("1", to=f"{ALICE}&{SUPPORT}")
+    seen: list[tuple[list[Any], list[Any]]] = []
+    world.at(0.5, lambda: seen.append((world.sent(), world.waiting())))
+    for second in (1, 2, 3):
+        world.at(second, lambda number=str(second + 1): world.call(number))  # type: ignore[misc]
+        world.at(second + 0.5, lambda: seen.append((world.sent(), world.waiting())))
+    world.run(REFLECTION - 1)
+    for number, (sent, waiting) in enumerate(seen, 1):
+        assert sent == [(str(one), ALICE) for one in range(1, number + 1)]
+        assert waiting == [("1", SUPPORT)]
+    assert [stanza.at for stanza in world.server.taken if stanza.to == ALICE] == pytest.approx([0, 1, 2, 3], abs=0.01)
+
+
+def test_a_room_that_is_slow_gets_each_message_once_and_in_their_order(world: World) -> None:
+    support_is_slow(world, 2)
+    calls_every(world, 0.5, 5, to=SUPPORT)
+    world.at(3, lambda: world.ring(FLUSH))
+    world.at(4, world.configure)
+    world.run(MINUTE)
+    assert world.server.pairs() == [(str(number), SUPPORT) for number in range(10)]
+    assert len(world.sent()) == 10 and world.problems() == []
+
+
+def test_a_room_that_returns_a_message_gets_it_again(world: World) -> None:
+    support_is_slow(world, math.inf)
+    call = world.call("1", to=SUPPORT)
+    reason = ("cancel", "not-acceptable")
+    world.at(1, lambda: world.server.sends_error(world.server.taken[0].id, SUPPORT, *reason))
+    world.run(2)
+    assert (world.failed(), world.waiting()) == ([("1", SUPPORT, "not-acceptable")], [])
+    assert world.log() == [f"{call.id} {SUPPORT} failed: not-acceptable"]
+
+
+def test_the_sender_stays_until_a_room_has_sent_the_message_back(world: World) -> None:
+    world.configure(linger=0)
+    support_is_slow(world, 2)
+    world.call("1", to=SUPPORT)
+    assert world.run(HOUR)
+    assert world.sent() == [("1", SUPPORT)] and 2 <= world.now < 3
+
+
+@pytest.mark.parametrize(("seconds", "is_sent"), [(2, True), (math.inf, False)])
+def test_sigterm_waits_for_a_room_within_the_time_that_it_has(world: World, seconds: float, is_sent: bool) -> None:
+    support_is_slow(world, seconds)
+    world.call("1", to=SUPPORT)
+    world.at(1, world.sigterm)
+    world.at(1.5, lambda: world.call("2"))
+    assert world.run(HOUR)
+    assert world.now < REFLECTION + 1 < 8
+    assert world.sent() == ([("1", SUPPORT)] if is_sent else [])
+    assert world.waiting() == [("2", ""), *([] if is_sent else [("1", SUPPORT)])]
+    assert len(world.server.taken) == 1 and world.server.session is None
+
+
+@pytest.mark.parametrize("step", ["process", "keep-alive", "send"])
+def test_what_a_room_has_not_sent_back_is_sent_again_after_the_end_of_the_session(world: World, step: str) -> None:
+    support_is_slow(world, math.inf)
+    call = world.call("1", to=SUPPORT)
+
+    def ends() -> None:
+        breaks(world.server, unreachable("session"), step)
+        world.server.sends(lambda session: None)
+        world.call("2")
+
+    world.at(1, ends)
+    world.at(1.1, lambda: breaks(world.server, None))
+    world.at(1.1, world.server.slow_rooms.clear)
+    world.run(MINUTE)
+    assert Counter(map(caller, world.server.texts())) == {"1": 2, "2": 1}
+    assert set(world.sent()) == {("1", SUPPORT), ("2", ALICE)}
+    assert len({stanza.id for stanza in world.server.taken if stanza.id.startswith(call.id)}) == 1
+
+
+def test_a_server_that_ends_the_session_for_a_message_to_a_room_gets_it_ever_more_rarely(world: World) -> None:
+    world.configure(more="give_up_after = 200")
+    support_is_slow(world, math.inf)
+    world.call("1", to=SUPPORT)
+    breaks(world.server, unreachable("session"), "keep-alive")
+    world.run(6 * MINUTE)
+    assert len(world.server.taken) == 11 and len(world.failed()) == 1
 
 
 # Windows: messages that share a confirmation
@@ -321,16 +412,6 @@ def test_a_server_that_confirms_only_two_in_time_gets_all_messages_in_smaller_wi
         world.call(str(number))
     world.run(5 * MINUTE)
     assert Counter(map(caller, world.server.texts())) == dict.fromkeys(map(str, range(12)), 1)
-
-
-def test_those_who_are_in_no_silent_room_do_not_wait_for_it(world: World) -> None:
-    seen: list[tuple[list[Any], list[Any]]] = []
-    world.server.silent_rooms = {BOB}
-    world.server.waiting_for_rooms = lambda: seen.append((world.sent(), world.waiting()))
-    world.call("1", to=f"{ALICE}&{BOB}")
-    world.run()
-    assert seen == [([("1", ALICE)], [("1", BOB)])]
-    assert world.waiting() == [("1", BOB)]
 
 
 def test_calls_are_taken_in_while_the_server_handles_a_window(world: World) -> None:
@@ -1614,12 +1695,15 @@ SOURCE = "[crm]\ntype = sql\ndatabase = sqlite:////nowhere\nquery = SELECT :numb
 
 def test_a_source_whose_password_is_missing_holds_up_no_pop(world: World) -> None:
     world.configure(more=f"lookup_wait = 0\n{SOURCE}password_file = /nowhere/password\n")
+
+    def problems() -> list[str]:
+        return [line for line in world.log() if "[crm]" in line]
+
     world.call("1")
-    world.run()
-    assert len(world.server.taken) == 1
-    assert [line for line in world.log() if "[crm]" in line] == [
-        "phone book [crm]: /nowhere/password: No such file or directory"
-    ]
+    world.at(1, lambda: problems() or world.wait_for_a_thread())  # type: ignore[func-returns-value]
+    world.run(2)
+    assert world.server.times() == [0]
+    assert problems() == ["phone book [crm]: /nowhere/password: No such file or directory"]
 
 
 @pytest.mark.parametrize("error", [RecursionError(), ValueError("embedded null byte")])

@@ -54,8 +54,8 @@ def flush(spool: str, retry: bool = False) -> int:
         began = uptime()
         trigger.ring(spool, trigger.RETRY if retry else trigger.FLUSH)
         _wait(spool, names, began, retry)
-        left = _among(names, records.waiting(spool))
-        failed = _among(names, records.failed(spool)) - left
+        left = _among(names, records.waiting(spool)) | _told_in(names, spool, "queue")
+        failed = (_among(names, records.failed(spool)) | _told_in(names, spool, "failed")) - left
     except OSError as error:  # continue with the other spool
         show(f"{error.filename}: {error.strerror}; for details run: screen-pop check")
         return 1
@@ -75,7 +75,7 @@ def _wait(spool: str, names: set[str], began: float, retry: bool) -> None:
         and uptime() - progress < TIMEOUT  # on a full disk the sender can't write its state
     ):
         time.sleep(POLL_INTERVAL)
-        now = len(_among(names, records.waiting(spool)))
+        now = len(_among(names, records.waiting(spool)) or _told_in(names, spool, "queue"))
         left, progress = now, progress if now == left else uptime()
 
 
@@ -85,6 +85,18 @@ def _among(names: set[str], found: list[str]) -> set[str]:
     """
     known = {*found, *(f"{records.call_id(name)}.json" for name in found), *(name[:-9] for name in found)}
     return names & known
+
+
+def _told_in(names: set[str], spool: str, folder: str) -> set[str]:
+    """Those that are later events, which the messages in that folder tell: these have the names of their calls."""
+    found = set()
+    if any("~" not in name for name in names):
+        for name in os.listdir(f"{spool}/{folder}"):
+            try:
+                found.add(f"{records.read_message(f'{spool}/{folder}/{name}').event.id}.json")
+            except (records.InvalidFile, OSError):  # or it was sent meanwhile
+                continue
+    return names & found
 
 
 def _tried(spool: str) -> float:

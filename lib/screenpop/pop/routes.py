@@ -31,6 +31,11 @@ def recipients(call: Call, configured: Sequence[str], notify: str = "") -> tuple
     return [to for to in valid if f"{jid.ROOM}{to}" not in valid], invalid
 
 
+def names_recipients(call: Call) -> bool:
+    """Whether it has its own."""
+    return bool(_texts(call.to))
+
+
 def _texts(joined: str) -> list[str]:
     return [text for text in (part.strip() for part in joined.split("&")) if text]
 
@@ -120,7 +125,7 @@ class Routes:
             why = f"[pop] to: no route matches {' or '.join(_candidates(call)) or 'a call without an extension'}"
         else:
             why = "[pop] to"
-        if _texts(call.to):
+        if names_recipients(call):
             why = "given by the dialplan"
         return Route(why, *recipients(call, entry.to if entry else self._pop.to, (contact or {}).get("notify", "")))
 

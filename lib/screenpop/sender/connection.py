@@ -52,7 +52,7 @@ class Connection:
         """Ask a silent server whether it is there. Returns seconds until this is due again. Raises SessionError."""
         return self.session.keep_alive() if self.session else KEEP_ALIVE_INTERVAL
 
-    def process(self) -> None:
-        """Handle what the server has sent. Raises SessionError."""
+    def process(self, seconds: float) -> None:
+        """Handle what the server sends within that time. Raises SessionError."""
         if self.session:
-            self.session.process()
+            self.session.process(seconds)

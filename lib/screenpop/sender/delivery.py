@@ -1,9 +1,13 @@
-"""Sends a window of messages over the session, waits for the server's confirmation, and settles each message."""
+"""Sends a window of messages over the session, waits for the server's confirmation, and settles each message.
+
+A message to a room stays in flight after that, until the room has sent it back or is silent for too long; the windows
+that follow don't wait for it.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from ..call import Call
 from ..log import SPOOL, Log
@@ -30,6 +34,7 @@ class Delivery:
         self.window = backoff.Window()
         self.in_flight: dict[str, Message] = {}  # sent and not confirmed, by stanza id
         self._errors: dict[str, Result] = {}  # of those in flight, by stanza id
+        self._written: list[str] = []  # stanzas that are not sent yet
 
     def send(
         self, session: Session, names: list[str], settings: Settings, facts: Facts, meanwhile: Callable[[], object]
@@ -37,40 +42,51 @@ class Delivery:
         """`facts`: what the number of a call tells (`Book.facts`). `meanwhile` is called while the server works.
 
         Raises SessionError; then the messages without a result stay as they are, and are sent again."""
-        began, confirmed = time.monotonic(), False
-        self._errors.clear()
+        began, any_sent, confirmed = time.monotonic(), False, False
         try:
-            written: list[str] = []
+            self._written.clear()
             for message, xml in self._stanzas(session, names, settings, facts):
                 self.in_flight[message.id] = message
-                written.append(xml)
-                if len(written) == TOGETHER:  # these are handled while the next are made
-                    session.send("".join(written))
-                    written.clear()
-            if written:
-                session.send("".join(written))
-            if self.in_flight:
-                session.confirm(meanwhile, lambda: self._settle_accepted(session, settings))
+                any_sent = True
+                self._written.append(xml)
+                if len(self._written) == TOGETHER:  # these are handled while the next are made
+                    self._write(session)
+            self._write(session)
+            if any_sent:
+                session.confirm(meanwhile)
+                self.replies.step("message", "confirmed by the server")
             confirmed = True
             self.window.confirmed(time.monotonic() - began, STEP_DEADLINE)
         finally:
-            if not confirmed:
+            self.settle(session.awaited() if confirmed else self.in_flight, settings)
+            if confirmed:
+                for message in self.in_flight.values():
+                    self.backlog.remove(message.name)  # it is not due while the room is waited for
+            else:
                 self.window.lost()
-            for stanza_id in list(self.in_flight):
-                if confirmed or stanza_id in self._errors:
-                    self._settle(stanza_id, settings)
-            self.in_flight = {}
+                for message in self.in_flight.values():
+                    self.backlog.add(message.name)
+                self.in_flight = {}
 
-    def _settle_accepted(self, session: Session, settings: Settings) -> None:
-        """Those for which no room is waited for any more."""
-        self.replies.step("message", "confirmed by the server")
-        awaited = session.awaited()
-        for stanza_id in [one for one in self.in_flight if one not in awaited]:
-            self._settle(stanza_id, settings)
+    def _write(self, session: Session) -> None:
+        if self._written:
+            session.send("".join(self._written))
+            self._written.clear()
 
-    def _settle(self, stanza_id: str, settings: Settings) -> None:
-        result = self._errors.get(stanza_id, SENT)
-        self.results.settle(self.in_flight.pop(stanza_id), result, settings.pop.give_up_after)
+    def settle(self, awaited: Collection[str], settings: Settings) -> bool:
+        """What is in flight and no longer awaited. `awaited`: ids. Returns whether there was any."""
+        ended = [one for one in self.in_flight if one in self._errors or one not in awaited]
+        for stanza_id in ended:
+            result = self._errors.pop(stanza_id, SENT)
+            self.results.settle(self.in_flight.pop(stanza_id), result, settings.pop.give_up_after)
+        return bool(ended)
+
+    def session_ended(self, reason: str, settings: Settings) -> None:
+        """Perhaps while messages to rooms were in flight."""
+        result = later(f"the session ended before the room sent the message back: {reason}")
+        for stanza_id in self.in_flight:
+            self._errors.setdefault(stanza_id, result)
+        self.settle((), settings)
 
     def _stanzas(
         self, session: Session, names: list[str], settings: Settings, facts: Facts
@@ -118,6 +134,7 @@ class Delivery:
         if last:
             from ..xmpp.rooms import NotJoined  # here: most boxes have no room
 
+            self._write(session)  # those before them don't wait for an answer
         for message in last:
             try:
                 in_room = session.rooms.enter(message.to)

@@ -15,7 +15,7 @@ from ..call import EVENTS, Call, tie
 from ..log import SPOOL, Log
 from ..phonebook.book import Book
 from ..phonebook.lookup import Lookup
-from ..pop.routes import Routes
+from ..pop.routes import Routes, names_recipients
 from ..settings import Settings
 from ..spool import records, released
 from ..spool.outbox import Outbox
@@ -49,9 +49,10 @@ class Intake:
             self.asking = {name: asked for name, asked in self.asking.items() if name in present}
         return names
 
-    def next_due(self) -> float | None:
+    def next_due(self, in_flight: Collection[str] = ()) -> float | None:
         """When the next call is due that could not be taken in, or that waits no longer for the phone book."""
-        deadlines = (lookup.deadline for call, _, lookup in self.asking.values() if not self._must_wait(call))
+        asking = self.asking.values()
+        deadlines = (lookup.deadline for call, _, lookup in asking if not self._must_wait(call, in_flight))
         return min((*self.delayed.values(), *deadlines), default=None)
 
     def take_in(self, settings: Settings, book: Book, late_too: bool = True, in_flight: Collection[str] = ()) -> bool:
@@ -134,7 +135,9 @@ class Intake:
             return
         events.settle_outcome(call, firsts)
         if firsts and call.event != EVENTS[0]:
-            found = events.messages(call, firsts, lookup, self.queue.has_second) if call.event in wanted else []
+            route = settings.routes.route(call, lookup.contact()) if names_recipients(call) else None
+            found = events.messages(call, firsts, lookup, self.queue.has_second, route)
+            found = found if call.event in wanted else []
             failed = [message for message in found if message.reason]
             self._make(name, call, [message for message in found if not message.reason], failed)
         else:

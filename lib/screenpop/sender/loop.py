@@ -103,7 +103,7 @@ class Sender:
                 if self._work():
                     last_work = time.monotonic()
                     continue
-                if self.flush_began is not None:
+                if self.flush_began is not None and not self.delivery.in_flight:
                     self.tried, self.flush_began = self.flush_began, None
                 linger = math.inf if self.service else self.settings.pop.linger if self.settings else 0.0
                 # the next sender would know nothing of a refused sign-in, and try again at once
@@ -115,6 +115,7 @@ class Sender:
                     self._wait(leave_at)
         except Leave:
             pass
+        self._await_rooms()
         self.connection.close()
         self._report()
 
@@ -151,6 +152,13 @@ class Sender:
     def _on_sighup(self, *_: object) -> None:
         self.reload_wanted = True
         self.trigger.ring_own(trigger.FLUSH)
+
+    def _await_rooms(self) -> None:
+        """Before a session is closed. What is in flight would be sent twice."""
+        while self.delivery.in_flight and self.connection.session and self.settings:
+            due = self._keep_alive()
+            if not self._settle(self.settings):
+                self._process(due)
 
     def _owns_spool(self) -> bool:
         try:
@@ -198,13 +206,14 @@ class Sender:
             enough_waits = self.backlog.count_due(time.monotonic()) >= self.delivery.window.size
             if self.call_rang or self.intake.asking or not enough_waits:  # else new/ has only late calls
                 self.call_rang = False
-                worked = self.intake.take_in(current, self.book, late_too=not enough_waits)
+                worked = self.intake.take_in(current, self.book, not enough_waits, self.delivery.in_flight)
         except OSError as error:  # out of file descriptors
             spool_is_well = False
             self.intake.delayed.clear()  # else their time would have come at once, again and again
             self.log.problem(log.SPOOL, str(error))
         self._read_book()
         self._keep_alive()  # a session that has died meanwhile gets no message
+        worked = self._settle(current) or worked
         late_before = time.time() - current.pop.late_after
         due = self.backlog.next(time.monotonic(), late_before, self.delivery.window.size)
         if (due or self._session_wanted()) and self.connection.may_send():
@@ -244,6 +253,7 @@ class Sender:
         if self.settings and not self.reload_wanted and not self.settings.is_stale():
             return self.settings
         self.reload_wanted = False
+        self._await_rooms()
         self.connection.close()
         self.settings = None
         try:
@@ -317,7 +327,8 @@ class Sender:
 
     def _something_waits(self) -> bool:
         try:
-            return bool(not self.queue_is_read or self.backlog or self.queue.is_behind or self.intake.waiting())
+            waiting = self.backlog or self.delivery.in_flight or self.queue.is_behind or self.intake.waiting()
+            return bool(not self.queue_is_read or waiting)
         except OSError as error:
             self.log.problem(log.SPOOL, str(error))
             return True
@@ -334,10 +345,19 @@ class Sender:
         if self.book in ready:
             self._read_book()
         if self.connection.session in ready:
-            try:
-                self.connection.process()
-            except SessionError as error:
-                self._session_ended(error)
+            self._process()
+
+    def _process(self, seconds: float = 0.0) -> None:
+        """What the server sends within that time."""
+        try:
+            self.connection.process(seconds)
+        except SessionError as error:
+            self._session_ended(error)
+
+    def _settle(self, current: settings.Settings) -> bool:
+        """What rooms have sent back, or not. Returns whether there was any."""
+        session = self.connection.session
+        return session is not None and self.delivery.settle(session.awaited(), current)
 
     def _read_book(self) -> None:
         for problem in self.book.read():
@@ -351,7 +371,8 @@ class Sender:
         if due is not None and not self.connection.session:
             due = max(due, self.connection.pause.until)
         session = self.connection.pause.until if self._session_wanted() else None
-        return min((when for when in (due, session, self.intake.next_due()) if when is not None), default=math.inf)
+        taken_in = self.intake.next_due(self.delivery.in_flight)
+        return min((when for when in (due, session, taken_in) if when is not None), default=math.inf)
 
     def _keep_alive(self) -> float:
         """Returns seconds until this is due again."""
@@ -362,7 +383,9 @@ class Sender:
             return CHECK_INTERVAL
 
     def _session_ended(self, error: SessionError) -> None:
-        """Nothing was in flight. The next message begins a new session."""
+        """Nothing was in flight but to rooms. The next message begins a new session."""
+        if self.settings:
+            self.delivery.session_ended(error.what, self.settings)
         self.connection.ended()
         self.log.write(f"session ended: {error}")
 

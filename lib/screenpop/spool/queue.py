@@ -88,7 +88,7 @@ class Queue:
         for folder, messages in (("queue", waiting), ("failed", failed), ("sent", silent)):
             for message in messages:
                 self._unwritten[message.name] = message
-                if self._by_call is not None and not message.outcome:
+                if self._by_call is not None and not message.is_second:
                     self._index(self._by_call, message.name)
                 steps.append(lambda folder=folder, message=message: self._write_message(folder, message))  # type: ignore[misc]
         self._do(call_id(name), *steps, lambda: files.remove(f"{self.path}/new/{name}"))
@@ -110,7 +110,9 @@ class Queue:
 
     def _index(self, by_call: dict[str, list[str]], name: str) -> None:
         id = call_id(name)
-        by_call.setdefault(id, []).append(name)
+        names = by_call.setdefault(id, [])
+        if name not in names:
+            names.append(name)
         if tied := tie(id):
             self._tied[tied] = max(id, self._tied.get(tied, ""))
 

@@ -7,20 +7,20 @@ room or the people in it send is kept.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection
 from typing import Any
 
 from ..text import clean
 from . import jid, xep_0030
-from .errors import SessionError
 from .stanza import NS_IDS
 from .stream import Client, stanza_error
 from .xmpppy import protocol
 
 WAIT = 2.0  # seconds for a domain to say whether it has rooms, and for a room to let us in
-REFLECTION = 3.0  # seconds for a room to send a message back; meanwhile, all other calls wait
-PAUSE = 60.0  # seconds for which a room that was silent gets nothing, as each wait for it delays the other recipients
+REFLECTION = 5.0  # seconds for a room to send a message back, from when our server has taken it
+PAUSE = 60.0  # seconds for which a room that was silent gets nothing
 REFUSED_FOR = 5.0  # seconds for which a refusal counts: the next messages of a window, but not those after a change
 NICKNAMES = 5  # that are tried if others have ours
 DEADLINE = 10.0  # seconds to send something, and to read what arrived at the end of a wait
@@ -93,6 +93,7 @@ class Rooms:
         self._rooms: dict[tuple[str, str], Room] = {}  # that were asked to let us in, by their address, folded
         self._candidates: dict[tuple[str, str], Room] = {}  # whose domain was asked
         self._unconfirmed: dict[str, Room] = {}  # by stanza id
+        self._deadlines: dict[str, float] = {}  # of those that our server has taken, by time.monotonic()
         client.RegisterHandler("presence", self._presence)
 
     def prepare(self, recipient: str, password: str) -> None:
@@ -132,20 +133,29 @@ class Rooms:
         """A message is sent to a room."""
         self._unconfirmed[stanza_id] = self._rooms[jid.folded(jid.address(recipient))]
 
-    def confirm(self) -> None:
-        """Wait for the reflections that are missing."""
-        reason = "the room has not sent the message back"
-        try:
-            self._wait(lambda: not self._unconfirmed, time.monotonic() + REFLECTION)
-        except SessionError as error:  # what the server has confirmed stays confirmed
-            reason = f"{reason} before the session ended: {error.what}"
-        for room in set(self._unconfirmed.values()):
-            room.fail("wait", reason, PAUSE)
-            self._put_off(room, "wait", reason)
+    def accepted(self) -> None:
+        """Our server has taken all that was sent: the rooms have REFLECTION seconds from now."""
+        until = time.monotonic() + REFLECTION
+        self._deadlines = {one: self._deadlines.get(one, until) for one in self._unconfirmed}
 
     def awaited(self) -> Collection[str]:
         """The ids of the messages whose reflections are missing."""
         return self._unconfirmed.keys()
+
+    def tend(self) -> float:
+        """Wait no longer for rooms that are silent. Returns the seconds until this is due again."""
+        if self._overdue():
+            self.client.deadline = time.monotonic() + DEADLINE
+            self.client.process(0.0, "message")  # it may have arrived, if this process was stopped
+        for room in {self._unconfirmed[one] for one in self._overdue()}:
+            reason = "the room has not sent the message back"
+            room.fail("wait", reason, PAUSE)
+            self._put_off(room, "wait", reason)
+        deadlines = (self._deadlines.get(one, math.inf) for one in self._unconfirmed)
+        return max(0.0, min(deadlines, default=math.inf) - time.monotonic())
+
+    def _overdue(self) -> list[str]:
+        return [one for one in self._unconfirmed if self._deadlines.get(one, math.inf) <= time.monotonic()]
 
     def leave(self) -> None:
         """Raises OSError."""

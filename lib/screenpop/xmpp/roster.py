@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from . import jid
 from .errors import SessionError
+from .limits import OF_A_CONTACT_LIST, OF_A_STANZA
 from .session import Session
 from .stream import stanza_error
 from .xmpppy import protocol
@@ -48,7 +49,10 @@ class Roster:
         session.client.RegisterHandler("iq", self._push, "set", NS_ROSTER)
         session.client.RegisterHandler("presence", self._presence)
         query = protocol.Protocol("iq", typ="get", payload=[protocol.Node("query", attrs={"xmlns": NS_ROSTER})])
+        meter = session.client.Dispatcher.meter
+        meter.of_a_stanza = OF_A_CONTACT_LIST
         response = session.request(query, STEP)
+        meter.of_a_stanza = OF_A_STANZA
         if response.getType() != "result":
             condition = stanza_error(response)[1]
             raise SessionError(STEP, f"the server keeps no contact list: {condition}", "switch it on (mod_roster)")

@@ -210,24 +210,21 @@ class Session:
         with self.client.sending("message"):
             self.client.send(message)
 
-    def confirm(
-        self, meanwhile: Callable[[], object] = lambda: None, accepted: Callable[[], object] = lambda: None
-    ) -> None:
+    def confirm(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Return when the server has accepted all that was sent: it handles stanzas in order, so its response to a ping
         (XEP-0199), a result or an error, means that it has handled everything before the ping. Its errors to these
-        messages arrive before that response. Rooms have sent their messages back then, or `on_error` was called.
-        `meanwhile` is called while the server works, `accepted` when it has, and only rooms may be missing (`awaited`).
+        messages arrive before that response. Only rooms may not have confirmed theirs (`awaited`).
+        `meanwhile` is called while the server works.
         """
         self._start_deadline(self.client)
         responses = self.client.begin_request(self._ping(), "message")
         meanwhile()
         self.client.wait(lambda: responses, "message")
-        accepted()
         if self._rooms:
-            self._rooms.confirm()
+            self._rooms.accepted()
 
     def awaited(self) -> Collection[str]:
-        """The ids of the messages that rooms have not sent back yet."""
+        """The ids of the messages that rooms may still send back. `keep_alive` calls `on_error` for a silent room."""
         return self._rooms.awaited() if self._rooms else ()
 
     def _ping(self) -> Any:
@@ -236,20 +233,22 @@ class Session:
         )
 
     def keep_alive(self) -> float:
-        """Send a ping to a server that has been silent. Returns the seconds until this is due again.
+        """Send a ping to a server that has been silent, and wait no longer for rooms that are. Returns the seconds
+        until this is due again.
 
         Raises SessionError if nothing has arrived since the ping, or if this process or the whole machine was stopped
         for that long.
         """
+        due = self._rooms.tend() if self._rooms else KEEP_ALIVE
         silent = uptime() - self.client.last_received
         if silent >= KEEP_ALIVE + STEP_DEADLINE:
             raise SessionError("session", f"nothing from the server for {silent:.0f} s", LOG_ADVICE)
         if silent < KEEP_ALIVE:
-            return KEEP_ALIVE - silent
+            return min(due, KEEP_ALIVE - silent)
         if self.pinged < self.client.last_received:
             self.pinged = uptime()
             self.send(self._ping())
-        return KEEP_ALIVE + STEP_DEADLINE - silent
+        return min(due, KEEP_ALIVE + STEP_DEADLINE - silent)
 
     @property
     def redirected_to(self) -> str:
