@@ -133,8 +133,10 @@ class Sender:
             return
         try:
             self.queue.recover()
+            self.intake.floods.recall()
             for name in self.queue.messages():
-                self.backlog.add(name)
+                if not self.intake.floods.resume(name):
+                    self.backlog.add(name)
             self.queue_is_read = True
         except OSError as error:
             self.log.problem(log.SPOOL, str(error))
@@ -171,6 +173,7 @@ class Sender:
             if self.queue.trouble:
                 self.log.problem(log.SPOOL, self.queue.trouble)
         if trigger.RETRY in rung or trigger.FLUSH in rung:
+            self.intake.floods.end(everything=True)
             self.backlog.all_due()
             self.intake.delayed.clear()
             self.connection.pause.end()
@@ -203,6 +206,7 @@ class Sender:
             spool_is_well = False
             self.intake.delayed.clear()  # else their time would have come at once, again and again
             self.log.problem(log.SPOOL, str(error))
+        self.intake.floods.end()
         self._read_book()
         self._keep_alive()  # a session that has died meanwhile gets no message
         late_before = time.time() - current.pop.late_after
@@ -317,7 +321,8 @@ class Sender:
 
     def _something_waits(self) -> bool:
         try:
-            return bool(not self.queue_is_read or self.backlog or self.queue.is_behind or self.intake.waiting())
+            waits = self.backlog or self.intake.floods or self.queue.is_behind or self.intake.waiting()
+            return bool(not self.queue_is_read or waits)
         except OSError as error:
             self.log.problem(log.SPOOL, str(error))
             return True

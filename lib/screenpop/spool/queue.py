@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from ..call import tie
 from . import files
 from .outbox import Outbox
-from .records import NO_RECIPIENT, InvalidFile, Message, call_id, message_name, read_message
+from .records import NO_RECIPIENT, SUMMARY, InvalidFile, Message, call_id, message_name, read_message
 
 FRESH = 2000  # messages that are kept in memory until they are first loaded
 MESSAGES = ("queue", "failed", "sent")  # the folders with messages
@@ -52,12 +52,13 @@ class Queue:
 
     def recover(self) -> None:
         """Remove the messages of calls that are still in new/: a sender was killed while it took them in, gave them up
-        or made them new. They are taken in from the beginning. Raises OSError.
+        or made them new. They are taken in from the beginning. A summary stays, as it counts other calls, too. Raises
+        OSError.
         """
         calls = set(self._names("new"))
         for folder in ("queue", "failed"):
             for name in self._names(folder):
-                if "~" in name and f"{call_id(name)}.json" in calls:
+                if "~" in name and f"{call_id(name)}.json" in calls and not name.endswith(SUMMARY):
                     self.forget(folder, name)
 
     def is_new(self, call: str) -> bool:
