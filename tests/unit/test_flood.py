@@ -288,6 +288,7 @@ def test_ends_of_calls_that_are_not_known_are_limited(world: World) -> None:
 def test_a_door_that_waits_for_a_call_that_is_counted_is_answered_at_once(world: World) -> None:
     world.configure(more="flood_limit = 1")
     _, shown = world.call_that_is_waited_for()
+    world.now += 0.001  # so that this is the second one
     _, counted = world.call_that_is_waited_for()
     world.run()
     assert [reply["status"] for reply in shown.read()] == ["DELIVERED"]
@@ -324,6 +325,17 @@ def test_a_flood_that_was_over_before_the_restart_is_told_at_once(world: World) 
     world.now += 2 * MINUTE
     world.run()
     assert told(world) == {SHOWN: 10, more(10): 1}
+
+
+def test_two_summaries_of_one_caller_that_wait_are_both_sent_by_the_next_sender(world: World) -> None:
+    world.server.error = DOWN
+    calls(world, 20)
+    world.at(5, lambda: world.ring(FLUSH))
+    world.at(10, lambda: calls(world, 5))
+    world.run(20)
+    world.server.error = None
+    world.run(2 * MINUTE)
+    assert told(world) == {SHOWN: 10, more(10): 1, more(5): 1} and world.waiting() == []
 
 
 def test_late_calls_are_limited_by_their_own_time(world: World) -> None:

@@ -167,6 +167,8 @@ class Floods:
         ago = max(0.0, time.time() - written)
         if not key or ago >= flood.MINUTE:
             return False
+        if key in self._present:  # an earlier one, which could not be sent yet
+            self.backlog.add(self._present[key].summary.name)
         self._present[key] = _Flood(summary, time.monotonic() - ago)
         self._remember(summary.counted)
         return True
