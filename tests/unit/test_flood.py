@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from parts.world import ALICE, BOB, START, World, world
 from screenpop import config, settings
-from screenpop.call import Call
+from screenpop.call import Call, tie
 from screenpop.commands import status
 from screenpop.pop import flood
 from screenpop.spool.trigger import FLUSH, RETRY
@@ -282,6 +282,47 @@ def test_ends_of_calls_that_are_not_known_are_limited(world: World) -> None:
     assert sum(told(world).values()) == 11 and in_all(told(world)) == 100
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_ends_that_come_after_a_restart_are_not_told_either(world: World, tied: bool) -> None:
+    """The summary has been sent by then."""
+    made = [world.call(CALLER, tie=f"{which:016x}" if tied else "") for which in range(15)]
+    world.run(5 * MINUTE)
+    for call in made:
+        known = {"tie": tie(call.id)} if tied else {"follows": call.id}
+        world.at(world.now, lambda known=known: world.call(CALLER, event="missed", **known))  # type: ignore[misc]
+    world.run(MINUTE)
+    assert Counter("replace" in one.children for one in world.server.taken) == {True: 10, False: 11}
+
+
+def test_a_call_whose_sender_tries_again_is_counted_once(world: World) -> None:
+    ties = [f"{which:016x}" for which in range(20)]
+    for known in ties:
+        world.call(CALLER, tie=known)
+    world.at(5, lambda: [world.call(CALLER, tie=known) for known in ties])
+    world.run(5 * MINUTE)
+    assert told(world) == {SHOWN: 10, more(10): 1}
+
+
+def test_what_ties_a_call_that_was_counted_may_be_used_again_for_another(world: World) -> None:
+    world.configure(message="{event}", more="message_missed = {event}")
+    calls(world, 10)
+    world.call(CALLER, tie="0" * 16)
+    world.at(5 * MINUTE, lambda: world.call(CALLER, tie="0" * 16))
+    world.at(6 * MINUTE, lambda: world.call(CALLER, tie="0" * 16, event="missed"))
+    world.run(10 * MINUTE)
+    assert told(world) == {"Call": 11, more(1): 1, "Missed call": 1}
+
+
+def test_calls_that_are_over_before_they_could_be_shown_are_shown_with_their_end(world: World) -> None:
+    world.configure(more="message_missed = missed {number}")
+    world.server.error = DOWN
+    made = calls(world, 15)
+    world.at(5, lambda: [world.call(CALLER, event="missed", follows=call.id) for call in made])
+    world.at(10, lambda: setattr(world.server, "error", None))
+    world.run(5 * MINUTE)
+    assert told(world) == {f"missed {SHOWN}": 10, more(5): 1}
+
+
 # Those who wait for the call
 
 
@@ -325,6 +366,15 @@ def test_a_flood_that_was_over_before_the_restart_is_told_at_once(world: World) 
     world.now += 2 * MINUTE
     world.run()
     assert told(world) == {SHOWN: 10, more(10): 1}
+
+
+def test_a_sender_that_is_killed_before_a_counted_call_has_left_new_counts_it_once(world: World) -> None:
+    made = calls(world, 15)
+    world.run(1)
+    for call in made[10:12]:
+        world.outbox.put(call)  # again, as if it had never been removed
+    world.run(5 * MINUTE)
+    assert told(world) == {SHOWN: 10, more(5): 1}
 
 
 def test_two_summaries_of_one_caller_that_wait_are_both_sent_by_the_next_sender(world: World) -> None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from ..call import Call, uptime
+from ..call import EVENTS, Call, tie, uptime
 from ..log import Log
 from ..pop import flood
 from ..spool.queue import MESSAGES, Queue
 from ..spool.records import SUMMARY, InvalidFile, Message, read_message
+from . import events
 from .backlog import Backlog
 
-REMEMBERED = 2 * flood.MOST_CALLS  # ids of counted calls that are in memory
+REMEMBERED = 4 * flood.MOST_CALLS  # counted calls that are in memory
+LONGEST_CALL = 3600.0  # seconds from a call to its end, if only what ties them tells to which call it belongs
 MOST_READ = 2000  # messages of the sender before that are read at the start
 
 
@@ -39,8 +41,8 @@ class Floods:
         self.queue, self.backlog, self.log = queue, backlog, log
         self.rule = flood.Rule()
         self._present: dict[flood.Key, _Flood] = {}
-        self._counted: dict[str, None] = {}  # ids of calls, the newest last
-        self._summaries: list[str] | None = None  # the names of those that another sender has written
+        self._counted: dict[str, str] = {}  # ids of calls, by themselves and by what ties their events (call.py)
+        self._summaries: set[str] | None = None  # the names of those that were there before, and are not read yet
 
     def __len__(self) -> int:
         """How many go on."""
@@ -82,7 +84,10 @@ class Floods:
         return summary
 
     def _remember(self, ids: Iterable[str]) -> None:
-        self._counted.update(dict.fromkeys(ids))
+        for id in ids:
+            self._counted[id] = id
+            if tied := tie(id):
+                self._counted[tied] = id
         while len(self._counted) > REMEMBERED:
             del self._counted[next(iter(self._counted))]
 
@@ -103,28 +108,38 @@ class Floods:
                 )
                 self.backlog.add(summary.name)
 
-    def have_counted(self, calls: Iterable[str]) -> bool:
-        """Whether one of these calls was only counted: of its end nobody is told. Raises OSError."""
-        return any(call in self._counted or self._was_counted(call) for call in calls)
+    def have_counted(self, event: Call, firsts: Collection[tuple[str, Message]]) -> bool:
+        """Whether it follows or repeats a call that was only counted: of it nobody is told. `firsts`: the messages that
+        it may correct. Raises OSError.
+        """
+        newest = max((first.call.id for _, first in firsts), default="")
+        return any(self._has_counted(call, event, newest) for call in events.related(event))
 
-    def _was_counted(self, call: str) -> bool:
-        """By another sender, or long ago. Names begin with the time of the first call that is counted."""
+    def _has_counted(self, call: str, event: Call, newest: str) -> bool:
+        """`call`: its id, or what ties its events, which may be used again for another call."""
+        if not newest and event.event != EVENTS[0] and call not in self._counted:
+            self._read_summaries(call, event)
+        counted = self._counted.get(call, "")
+        if not counted or counted == event.id:  # it was counted for some recipients, before a kill
+            return False
+        if event.event == EVENTS[0]:
+            return abs(_began(event.id) - _began(counted)) < events.REPEATED
+        return counted > newest if counted != call else not newest
+
+    def _read_summaries(self, call: str, event: Call) -> None:
+        """Those of other senders that may count this call; each is read once."""
         if self._summaries is None:
             names = {name for folder in MESSAGES for name in self._names(folder)}
-            self._summaries = [name for name in names if name.endswith(SUMMARY)]
-        try:
-            began = float(call[:17])
-        except ValueError:
-            return False
-        first, last = (f"{began - longer:017.6f}" for longer in (flood.LONGEST + flood.MINUTE, -flood.MINUTE))
-        for name in self._summaries:
-            if first <= name <= last:
-                for folder in MESSAGES:
-                    try:
-                        self._remember(read_message(f"{self.queue.path}/{folder}/{name}").counted)
-                    except (FileNotFoundError, InvalidFile):
-                        continue
-        return call in self._counted
+            self._summaries = {name for name in names if name.endswith(SUMMARY)}
+        last = _began(call) or _began(event.id)
+        first = last - (0.0 if _began(call) else LONGEST_CALL) - flood.LONGEST - flood.MINUTE
+        for name in [one for one in self._summaries if first <= _began(one) <= last + flood.MINUTE]:
+            self._summaries.remove(name)
+            for folder in MESSAGES:
+                try:
+                    self._remember(read_message(f"{self.queue.path}/{folder}/{name}").counted)
+                except (FileNotFoundError, InvalidFile):
+                    continue
 
     def _names(self, folder: str, since: float = 0.0) -> list[str]:
         """Those in a folder; none if nothing has been moved to it since this time. Raises OSError."""
@@ -172,6 +187,14 @@ class Floods:
         self._present[key] = _Flood(summary, time.monotonic() - ago)
         self._remember(summary.counted)
         return True
+
+
+def _began(id: str) -> float:
+    """The time with which an id or a name begins; 0 if it has none."""
+    try:
+        return float(id[:17]) if id[10:11] == "." else 0.0
+    except ValueError:
+        return 0.0
 
 
 def _moment(event: Call) -> float:
