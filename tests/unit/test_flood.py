@@ -377,6 +377,15 @@ def test_a_sender_that_is_killed_before_a_counted_call_has_left_new_counts_it_on
     assert told(world) == {SHOWN: 10, more(5): 1}
 
 
+def test_a_sender_that_is_killed_between_two_recipients_forgets_none(world: World) -> None:
+    made = [world.call(CALLER, tie=f"{which:016x}") for which in range(11)]
+    world.run(1)
+    made[10].to = f"{ALICE}&{BOB}"
+    world.outbox.put(made[10])  # again: it had been counted for the first one only
+    world.run(5 * MINUTE)
+    assert (told(world), told(world, BOB)) == ({SHOWN: 10, more(1): 1}, {SHOWN: 1})
+
+
 def test_two_summaries_of_one_caller_that_wait_are_both_sent_by_the_next_sender(world: World) -> None:
     world.server.error = DOWN
     calls(world, 20)
