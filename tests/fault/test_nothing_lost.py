@@ -1,7 +1,8 @@
 """Accepted = delivered + queued + failed, whatever happens: the spool and the sender's loop, with a played server.
 
 The machine does all that can happen to a box: calls from several doors, servers of all tempers, kills at any change of
-a file, full disks, foreign files, what an administrator does. After each step each message is in exactly one folder.
+a file, full disks, foreign files, what an administrator does. After each step each message is in exactly one folder, or
+its call is counted in a summary, of a caller who calls too often.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import posix
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from screenpop import log
 from screenpop.call import Call
 from screenpop.sender import connection, intake
 from screenpop.spool import files, outbox, queue, records, trigger
-from screenpop.spool.records import NO_RECIPIENT, Message
+from screenpop.spool.records import NO_RECIPIENT, SUMMARY, Message
 from screenpop.xmpp.errors import SessionError
 
 PEOPLE = [ALICE, BOB, CAROL]
@@ -44,7 +45,16 @@ CHANGES = (
     *(*TEMPERS, *ERRORS, "the disk is full", "the disk has room", "somebody leaves a file", "a day passes"),
     *("the configuration is right", "the configuration is wrong", "limits are low", "messages are given up at once"),
 )
-ACTIONS = ("call_two", "the_last_ends", "flush", "retry", "terminate", "the_last_comes_back")  # while a sender works
+LIMIT = 2  # messages of one caller within a minute
+ACTIONS = (
+    "call_two",
+    "one_calls_often",
+    "the_last_ends",
+    "flush",
+    "retry",
+    "terminate",
+    "the_last_comes_back",
+)  # while a sender works
 
 
 class Server(world.Server):
@@ -52,6 +62,7 @@ class Server(world.Server):
         super().__init__(world)
         self.delivered: Counter[Pair] = Counter()  # by stanza id and recipient
         self.numbers: dict[str, str] = {}  # the callers' numbers by call id
+        self.summed_up: set[Pair] = set()  # calls that were told in a summary
         self.has_disturbed = False  # so that something may have to be sent again
         self.meanwhile: list[Callable[[], object]] = []  # what happens at the next confirmations
         self.late: list[tuple[str, str, str]] = []  # what comes back in a later session: stanza id, recipient, type
@@ -62,6 +73,7 @@ class Server(world.Server):
                 if one.to not in self.bounces:
                     self.is_right(one)
                     self.delivered[one.id, one.to] += 1
+                    self.summed_up |= counted(self.world, "queue", records.message_name(one.id))
             self.taken.clear()
             for stanza_id, recipient, temper in self.late:
                 self.sends_error(stanza_id, recipient, temper, "came back")
@@ -77,6 +89,15 @@ class Server(world.Server):
         if "replace" in stanza.children:
             replaced = stanza.children["replace"].get("id", "")
             assert stanza.id == f"{replaced}-2" and (replaced, stanza.to) in self.delivered
+
+
+def counted(world: World, folder: str, name: str) -> set[Pair]:
+    """The calls that this message sums up, if it does that; on a full disk it may not be there."""
+    path = Path(world.outbox.path, folder, name)
+    if not name.endswith(SUMMARY) or not path.exists():
+        return set()
+    summary = records.read_message(str(path))
+    return {(call, summary.to) for call in summary.counted}
 
 
 def call_of(stanza_id: str) -> str:
@@ -138,6 +159,11 @@ class NothingLost(RuleBasedStateMachine):
             self.call(to)
         self.call(recipients[-1], kill_after)
 
+    @rule(count=st.integers(1, 5), to=st.lists(st.sampled_from(PEOPLE), unique=True))
+    def one_calls_often(self, count: int = 3, to: Sequence[str] = (ALICE, BOB)) -> None:
+        for _ in range(count):
+            self.call(to, number="often")
+
     @rule(data=st.data(), event=st.sampled_from(["answered", "missed"]), kill_after=st.none() | st.integers(0, 4))
     def calls_end(self, data: st.DataObject, event: str, kill_after: int | None) -> None:
         """One or two, or one that is not known; some more than once, and some while they are still to be shown."""
@@ -146,11 +172,11 @@ class NothingLost(RuleBasedStateMachine):
             self.event(data.draw(ids), event, kill_after)
 
     def event(self, follows: list[str], event: str, kill_after: int | None = None) -> None:
-        if self.put(Call(event=event, number="9", follows="&".join(follows)), kill_after):
+        if self.put(Call(event=event, follows="&".join(follows)), kill_after):
             self.ended.update(follows)
 
-    def call(self, to: list[str], kill_after: int | None = None) -> None:
-        call = Call(number="1", to="&".join(to))
+    def call(self, to: Sequence[str], kill_after: int | None = None, number: str = "") -> None:
+        call = Call(number=number, to="&".join(to))
         if self.put(call, kill_after):
             self.accepted[call.id] = call
             self.undisturbed.add(call.id)
@@ -159,7 +185,7 @@ class NothingLost(RuleBasedStateMachine):
         """Whether the call is accepted."""
         number = next(self.numbers)
         call.id = f"{call.time:017.6f}-{number:012x}"  # in the same order each time
-        call.number = self.server.numbers[call.id] = f"{number:04}"
+        call.number = self.server.numbers[call.id] = call.number or f"{number:04}"
         self.door_os.changes_left = kill_after
         try:
             self.world.queue(call)
@@ -200,6 +226,7 @@ class NothingLost(RuleBasedStateMachine):
 
     def configure(self, give_up_after: int = 86400, calls: int = 10_000) -> None:
         more = f"give_up_after = {give_up_after}\n[spool]\ncalls = {calls}"
+        more = f"flood_limit = {LIMIT}\n{more}"
         templates = [f"message_{event} = {{number}} {{outcome}}" for event in ("answered", "missed")]
         self.world.configure(to=ALICE, more="\n".join([*templates, more]), message="{number} calls", linger=1)
 
@@ -276,12 +303,18 @@ class NothingLost(RuleBasedStateMachine):
     @invariant()
     def each_message_is_in_one_place(self) -> None:
         folders = {folder: set(self.world.files(folder)) for folder in ("new", "queue", "sent", "failed")}
+        summaries = [counted(self.world, folder, name) for folder in folders for name in folders[folder]]
+        told_together = Counter(pair for summary in summaries for pair in summary)
         for call in self.accepted.values():
             is_new = f"{call.id}.json" in folders["new"]
             has_failed = Message(call, NO_RECIPIENT).name in folders["failed"]
             for to in call.to.split("&") if call.to else [ALICE]:
                 message, pair = Message(call, to), (call.id, to)
                 places = [folder for folder in ("queue", "sent", "failed") if message.name in folders[folder]]
+                if pair in told_together:
+                    assert call.number == "often" and told_together[pair] == 1
+                    assert places in ([], ["queue"] if is_new else [])
+                    continue
                 if "sent" in places:
                     assert (message.id, to) in self.server.delivered
                 if is_new:  # and a sender that was killed may have taken it in halfway
@@ -307,7 +340,15 @@ class NothingLost(RuleBasedStateMachine):
         """From sent/ or failed/, within their limits; what was sent on a full disk may never have been in sent/."""
         if any(line.startswith(message.call.id) and "is removed from failed/" in line for line in self.logged):
             return True
+        if message.call.number == "often" and self.its_summary_was_removed((message.call.id, message.to)):
+            return True
         return (message.id, message.to) in self.server.delivered and (self.may_forget or self.disk_was_full)
+
+    def its_summary_was_removed(self, pair: Pair) -> bool:
+        if any(f"{SUMMARY} is removed from failed/" in line for line in self.logged):
+            return True
+        told = (to for stanza_id, to in self.server.delivered if stanza_id.endswith("-more"))
+        return (self.may_forget and pair in self.server.summed_up) or (self.disk_was_full and pair[1] in told)
 
     @invariant()
     def nobody_gets_twice_what_nothing_has_befallen(self) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 WITHOUT_ARGUMENTS = {"json": False, "retry": False}
-SHOWN = 20  # failed messages that are printed; the JSON has all
+SHOWN = 20  # failed messages, and floods, that are printed; the JSON has all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +76,11 @@ def examine(spool: str) -> dict[str, Any]:
 
 def _examine(spool: str) -> dict[str, Any]:
     reported = state.read(spool)
-    waiting = [f"{folder}/{name}" for folder in ("new", "queue") for name in _names(spool, folder)]
+    floods = [
+        flood for name in _names(spool, "queue") if name.endswith(records.SUMMARY) for flood in _flood(spool, name)
+    ]
+    held = {flood["name"] for flood in floods}
+    waiting = [f"{folder}/{name}" for folder in ("new", "queue") for name in _names(spool, folder) if name not in held]
     age = max((_age(f"{spool}/{name}") for name in waiting), default=0.0)
     failed = [_failure(spool, name) for name in _names(spool, "failed") if not name.endswith(".reason")]
     last = reported.get("last")
@@ -91,6 +95,7 @@ def _examine(spool: str) -> dict[str, Any]:
             "age": age,
             "reason": str(reported.get("problem") or "") if waiting else "",
         },
+        "floods": floods,
         "failed": failed,
         "last": last if isinstance(last, list) else [],
     }
@@ -116,6 +121,10 @@ def _late_after() -> float:
 def _age(path: str) -> float:
     """The seconds since a call, or since what a message tells; of a foreign file, since its last change."""
     try:
+        if path.endswith(records.SUMMARY):
+            from ..pop.flood import MINUTE
+
+            return max(0.0, records.read_message(path).event.age() - MINUTE)
         if "~" in os.path.basename(path):
             return records.read_message(path).event.age()
         return records.read_call(path).age()
@@ -126,6 +135,28 @@ def _age(path: str) -> float:
             return max(0.0, time.time() - os.lstat(path).st_mtime)
         except FileNotFoundError:
             return 0.0
+
+
+def _flood(spool: str, name: str) -> list[dict[str, Any]]:
+    """The flood of which this summary will tell; none if it is over, and the summary waits like any message."""
+    from ..pop.flood import MINUTE
+
+    path = f"{spool}/queue/{name}"
+    try:
+        summary, age = records.read_message(path), time.time() - os.lstat(path).st_mtime
+    except (records.InvalidFile, OSError):
+        return []
+    if age > MINUTE:
+        return []
+    return [
+        {
+            "name": name,
+            "caller": f"{summary.call.name} {summary.call.number}".strip(),
+            "recipient": summary.to,
+            "count": len(summary.counted),
+            "since": time.time() - summary.call.age(),
+        }
+    ]
 
 
 def _failure(spool: str, name: str) -> dict[str, Any]:
@@ -174,6 +205,9 @@ def lines(report: dict[str, Any]) -> list[tuple[str, str]]:
             printed.append(_line("signed in", "no"))
     if waiting["count"]:
         printed.append(_line("waiting", f"since {_clock(waiting['oldest'])} {waiting['reason']}"))
+    for flood in report["floods"][-SHOWN:]:
+        what = f"{flood['caller']}: {flood['count']} more calls to {flood['recipient']} are counted"
+        printed.append(_line("flood", f"since {_clock(flood['since'])} {what}"))
     for failure in failed[-SHOWN:]:
         reasons = "; ".join(f"{to}: {reason}" if to else str(reason) for to, reason in failure["reasons"].items())
         call = f"{failure['name']} {failure['caller']}".rstrip()  # a withheld number is empty

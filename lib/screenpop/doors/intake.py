@@ -71,7 +71,7 @@ class HandedOver:
         """Read the replies. Whether the wait is over."""
         try:
             for reply in self.replies.read() if self.replies else ():
-                if reply.get("status") in ("DELIVERED", "FAILED"):
+                if reply.get("status") in ("DELIVERED", "FAILED") or reply.get("is_final"):
                     self.status = reply["status"]
                     self.problems += [reply["reason"]] if reply.get("reason") else []
                     return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -71,6 +72,16 @@ def text(
     if age is not None:
         lines[0] += f" ({_clock(time.time() - age)}, {ago(age, texts)})"
     return "\n".join(lines)
+
+
+def summary(count: int, seconds: float, texts: Texts = ENGLISH) -> str:
+    """The template of a message about calls that were only counted (flood.py), in this language."""
+    template = texts.ngettext(
+        "{caller} called {count} more time in {duration}", "{caller} called {count} more times in {duration}", count
+    )
+    minutes = max(1, math.ceil(seconds / 60))
+    duration = texts.ngettext("{count} minute", "{count} minutes", minutes).format(count=minutes)
+    return template.replace("{count}", str(count)).replace("{duration}", duration)
 
 
 def dialled(call: Call) -> str:

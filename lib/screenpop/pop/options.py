@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..config import Option, Required, Section, seconds, yes_or_no
+from ..config import Option, Required, Section, positive_number, seconds, yes_or_no
 from ..phonebook.countries import NAMES
 from ..xmpp import jid
 from . import languages
@@ -30,6 +30,11 @@ def _country(text: str) -> str:
     if text not in NAMES:
         raise ValueError(f"{text!r} should be a country's two capital letters, such as US or GB")
     return text
+
+
+def _limit(text: str) -> int:
+    """0: no limit."""
+    return 0 if text in ("no", "0") else positive_number(text)
 
 
 def _events(text: str) -> tuple[str, ...]:
@@ -90,6 +95,7 @@ class PopOptions(RecipientsAndTemplates):
     language: Option[Texts] = Option(languages.load, languages.ENGLISH)
     events = Option(_events, tuple(DEFAULTS))
     corrections = Option(yes_or_no, True)
+    flood_limit = Option(_limit, 10)
     country = Option(_country, "US")
     places = Option(yes_or_no, False)
     late_after = Option(seconds, 30.0)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from ..call import Call
 from ..log import SPOOL, Log
+from ..pop import flood
 from ..pop import message as text
 from ..pop.message import DEFAULT, DEFAULTS
 from ..settings import Settings
@@ -93,13 +94,17 @@ class Delivery:
     ) -> Iterator[tuple[Message, str]]:
         """The messages of these names that can be sent, each with its XML."""
         for message, in_room in self._addressed(session, names, settings):
-            late = message.call.age() if message.event.age() > settings.pop.late_after else None
+            held = flood.MINUTE if message.counted else 0.0
+            late = message.call.age() if message.event.age() > settings.pop.late_after + held else None
             replaces = message.first_id if message.is_second and settings.pop.corrections else ""
             try:
                 event = message.event.event
                 template = settings.routes.template(message.call, event) or DEFAULTS.get(event, DEFAULT)
                 known = facts(message.call)
                 language = settings.pop.language
+                if message.counted:
+                    duration = message.call.seconds_until(message.event)
+                    template = text.summary(len(message.counted), duration, language)
                 body = text.text(message.call, template, late, known, message.contact, message.outcome, language)
                 to = jid.address(message.to)
                 xml = stanza.chat(message.id, to, body, message.event.receipt, replaces, in_room)

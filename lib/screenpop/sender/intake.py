@@ -23,6 +23,7 @@ from ..spool.queue import Queue
 from ..spool.records import NO_RECIPIENT, InvalidFile, Message
 from . import backoff, events
 from .backlog import Backlog
+from .floods import Floods
 from .replies import Replies, tell
 from .results import Results, never
 
@@ -33,7 +34,7 @@ CALLS_AT_ONCE = 100  # calls that are taken in before the next window of message
 class Intake:
     def __init__(self, queue: Queue, backlog: Backlog, log: Log, replies: Replies, results: Results) -> None:
         self.queue, self.backlog, self.log, self.replies, self.results = queue, backlog, log, replies, results
-        self.outbox = Outbox(queue.path)
+        self.outbox, self.floods = Outbox(queue.path), Floods(queue, backlog, log)
         self.delayed: dict[str, float] = {}  # names that could not be taken in, and when to try again (monotonic)
         self.asking: dict[str, tuple[Call, Any, Lookup]] = {}  # by name: the call, its record, the question
         self.listed: list[str] = []  # the names in new/ when they were last listed, the oldest first
@@ -50,10 +51,12 @@ class Intake:
         return names
 
     def next_due(self, in_flight: Collection[str] = ()) -> float | None:
-        """When the next call is due that could not be taken in, or that waits no longer for the phone book."""
+        """When the next call is due that could not be taken in, or that waits no longer for the phone book, or a flood
+        is over.
+        """
         asking = self.asking.values()
         deadlines = (lookup.deadline for call, _, lookup in asking if not self._must_wait(call, in_flight))
-        return min((*self.delayed.values(), *deadlines), default=None)
+        return min((*self.delayed.values(), *deadlines, *self.floods.next_due()), default=None)
 
     def take_in(self, settings: Settings, book: Book, late_too: bool = True, in_flight: Collection[str] = ()) -> bool:
         """Take some calls in: fresh ones first, then the oldest of the late ones, if these are wanted.
@@ -128,10 +131,10 @@ class Intake:
         return call, record, lookup
 
     def _accept(self, name: str, settings: Settings, call: Call, record: Any, lookup: Lookup) -> None:
-        wanted = settings.pop.events
+        wanted, most = settings.pop.events, settings.pop.flood_limit
         firsts = self._firsts(call)
-        if events.is_repeated(call, firsts):
-            self._make(name, call, [])
+        if events.is_repeated(call, firsts) or self.floods.have_counted(call, firsts):
+            self._make(name, call, most, [])
             return
         events.settle_outcome(call, firsts)
         if firsts and call.event != EVENTS[0]:
@@ -139,9 +142,9 @@ class Intake:
             found = events.messages(call, firsts, lookup, self.queue.has_second, route)
             found = found if call.event in wanted else []
             failed = [message for message in found if message.reason]
-            self._make(name, call, [message for message in found if not message.reason], failed)
+            self._make(name, call, most, [message for message in found if not message.reason], failed)
         else:
-            self._make(name, call, *self._messages(settings.routes, wanted, call, record, lookup.contact()))
+            self._make(name, call, most, *self._messages(settings.routes, wanted, call, record, lookup.contact()))
 
     def _firsts(self, call: Call) -> list[tuple[str, Message]]:
         """The first messages of the calls that it follows or repeats; not its own, of a sender that was killed."""
@@ -167,13 +170,15 @@ class Intake:
         self,
         name: str,
         call: Call,
+        most: int,
         waiting: list[Message],
         failed: Sequence[Message] = (),
         silent: Sequence[Message] = (),
     ) -> None:
-        """The call in new/ becomes these messages."""
-        self.replies.expect(self.outbox.reply_fifo(call.id), call, [*waiting, *failed])
-        self.queue.accept(name, waiting, failed, silent)
+        """The call in new/ becomes these messages, or is counted. `most`: of a caller within a minute."""
+        waiting, summaries = self.floods.limit(waiting, most)
+        self.replies.expect(self.outbox.reply_fifo(call.id), call, [*waiting, *failed], is_counted=bool(summaries))
+        self.queue.accept(name, [*waiting, *summaries], failed, silent)
         for message in waiting:
             self.backlog.add(message.name)
         for message in failed:

@@ -134,8 +134,10 @@ class Sender:
             return
         try:
             self.queue.recover()
+            self.intake.floods.recall()
             for name in self.queue.messages():
-                self.backlog.add(name)
+                if not self.intake.floods.resume(name):
+                    self.backlog.add(name)
             self.queue_is_read = True
         except OSError as error:
             self.log.problem(log.SPOOL, str(error))
@@ -179,6 +181,7 @@ class Sender:
             if self.queue.trouble:
                 self.log.problem(log.SPOOL, self.queue.trouble)
         if trigger.RETRY in rung or trigger.FLUSH in rung:
+            self.intake.floods.end(everything=True)
             self.backlog.all_due()
             self.intake.delayed.clear()
             self.connection.pause.end()
@@ -211,6 +214,7 @@ class Sender:
             spool_is_well = False
             self.intake.delayed.clear()  # else their time would have come at once, again and again
             self.log.problem(log.SPOOL, str(error))
+        self.intake.floods.end()
         self._read_book()
         self._keep_alive()  # a session that has died meanwhile gets no message
         worked = self._settle(current) or worked
@@ -327,8 +331,8 @@ class Sender:
 
     def _something_waits(self) -> bool:
         try:
-            waiting = self.backlog or self.delivery.in_flight or self.queue.is_behind or self.intake.waiting()
-            return bool(not self.queue_is_read or waiting)
+            queued = self.backlog or self.delivery.in_flight or self.intake.floods
+            return bool(not self.queue_is_read or queued or self.queue.is_behind or self.intake.waiting())
         except OSError as error:
             self.log.problem(log.SPOOL, str(error))
             return True

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from ..call import tie
 from . import files
 from .outbox import Outbox
-from .records import NO_RECIPIENT, InvalidFile, Message, call_id, message_name, read_message
+from .records import NO_RECIPIENT, SUMMARY, InvalidFile, Message, call_id, message_name, read_message
 
 FRESH = 2000  # messages that are kept in memory until they are first loaded
 MESSAGES = ("queue", "failed", "sent")  # the folders with messages
@@ -52,12 +52,13 @@ class Queue:
 
     def recover(self) -> None:
         """Remove the messages of calls that are still in new/: a sender was killed while it took them in, gave them up
-        or made them new. They are taken in from the beginning. Raises OSError.
+        or made them new. They are taken in from the beginning. A summary stays, as it counts other calls, too. Raises
+        OSError.
         """
         calls = set(self._names("new"))
         for folder in ("queue", "failed"):
             for name in self._names(folder):
-                if "~" in name and f"{call_id(name)}.json" in calls:
+                if "~" in name and f"{call_id(name)}.json" in calls and not name.endswith(SUMMARY):
                     self.forget(folder, name)
 
     def is_new(self, call: str) -> bool:
@@ -88,7 +89,7 @@ class Queue:
         for folder, messages in (("queue", waiting), ("failed", failed), ("sent", silent)):
             for message in messages:
                 self._unwritten[message.name] = message
-                if self._by_call is not None and not message.is_second:
+                if self._by_call is not None:
                     self._index(self._by_call, message.name)
                 steps.append(lambda folder=folder, message=message: self._write_message(folder, message))  # type: ignore[misc]
         self._do(call_id(name), *steps, lambda: files.remove(f"{self.path}/new/{name}"))
@@ -102,13 +103,14 @@ class Queue:
         if self._by_call is None:
             self._by_call, self._tied = {}, {}
             for name in {*self._unwritten, *(name for folder in MESSAGES for name in self._names(folder))}:
-                if name.count("~") == 1 and name.endswith(".json"):
-                    self._index(self._by_call, name)
+                self._index(self._by_call, name)
         ids = dict.fromkeys(self._tied.get(call, call) for call in calls)
         names = [name for id in ids for name in self._by_call.get(id, ())]
         return [found for found in map(self._find, names) if found]
 
     def _index(self, by_call: dict[str, list[str]], name: str) -> None:
+        if name.count("~") != 1 or not name.endswith(".json"):  # no first message
+            return
         id = call_id(name)
         names = by_call.setdefault(id, [])
         if name not in names:

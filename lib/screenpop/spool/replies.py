@@ -1,7 +1,8 @@
 """What the sender reports about one call, to the door or command that waits for it: JSON objects, one a line.
 
 {"step": "signed in", "ms": 12.5, "detail": "…"}   on the way, only to `screen-pop test`
-{"status": "QUEUED" | "DELIVERED" | "FAILED", "reason": "…"}   QUEUED: not yet, for this reason
+{"status": "QUEUED" | "DELIVERED" | "FAILED", "reason": "…"}   QUEUED: not yet, for this reason;
+    with "is_final": true, nothing else will come
 {"receipt": "alice@example.org/phone"}   the recipient's client has it (XEP-0184)
 """
 
