@@ -50,9 +50,10 @@ class Ejabberd(Server):
         rate: int | None = None,
         modules: Mapping[str, object] | None = None,
         box: Box | None = None,
+        port: int = 0,
     ) -> None:
         self._libraries = _libraries(box)
-        super().__init__(folder, certificate, domain, accounts, direct_tls, box)
+        super().__init__(folder, certificate, domain, accounts, direct_tls, box, port)
         configuration = self._configuration(mechanisms, hashed, offline, rate, modules or {})
         (folder / "ejabberd.yml").write_text(json.dumps(configuration, indent=2))  # JSON is valid YAML
         # Erlang's resolver: names from /etc/hosts only, not from the network
@@ -60,7 +61,7 @@ class Ejabberd(Server):
 
     def command(self) -> list[str]:
         mnesia = f'"{self.folder}/data"'
-        return ["erl", "-noinput", "-mnesia", "dir", mnesia, "-s", "ejabberd", "-eval", self._register_accounts()]
+        return ["erl", "-noinput", "-mnesia", "dir", mnesia, "-s", "ejabberd", "-eval", self._when_started()]
 
     def environment(self) -> dict[str, str]:
         return {
@@ -113,7 +114,7 @@ class Ejabberd(Server):
             "modules": {**{name: {} for name in [*modules, *(["mod_offline"] if offline else [])]}, **more},
         }
 
-    def _register_accounts(self) -> str:
+    def _when_started(self) -> str:
         """Erlang code that makes the accounts. After a restart they exist already and stay as they are."""
         registered = [
             f"ejabberd_auth:try_register({_erlang(user)}, {_erlang(self.domain)}, {_erlang(password)})"
