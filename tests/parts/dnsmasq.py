@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -80,15 +78,6 @@ class Dnsmasq:
     @property
     def pid(self) -> int:
         return self._process.pid
-
-    @contextlib.contextmanager
-    def silent(self) -> Iterator[None]:
-        """Meanwhile it answers nothing."""
-        self._process.send_signal(signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            self._process.send_signal(signal.SIGCONT)
 
     def _wait_until_ready(self) -> None:
         resolver = dns.resolver.Resolver(configure=False)
