@@ -48,7 +48,7 @@ DIALPLAN = """
 exten => 123,1,Set(BEFORE=${STRFTIME(,,%s%6q)})
  same => n,AGI(hagi://${SERVICE}/screen_pop,${CALLERID(num)})
  same => n,Set(BY=${IF($["${SCREEN_POP_STATUS}" = ""]?script:service)})
- same => n,ExecIf($["${BY}" = "script"]?AGI(screen_pop.py,${CALLERID(num)}))
+ same => n,ExecIf($["${BY}" = "script"]?AGI(screen_pop.py))
  same => n,NoOp(by the ${BY}: ${SCREEN_POP_STATUS} ${BEFORE} ${STRFTIME(,,%s%6q)})
 """
 HELD = r"by the (service|script): (\w*) (\d+) (\d+)"
