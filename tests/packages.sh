@@ -6,6 +6,7 @@ set -eu
 missing() {
     python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
     command -v debootstrap >/dev/null || echo debootstrap
+    command -v dnsmasq >/dev/null || echo dnsmasq-base
     command -v ejabberdctl >/dev/null || echo ejabberd
     command -v sipp >/dev/null || echo sip-tester
     command -v strace >/dev/null || echo strace

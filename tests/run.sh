@@ -26,7 +26,7 @@ venv=$(tests/venv.sh requirements.txt requirements/*.txt tests/requirements.txt)
 SCREEN_POP_CACHE=$(dirname "$venv")
 export SCREEN_POP_CACHE
 if [ -z "$paths" ]; then
-    set -- tests/unit tests/process tests/session tests/phonebook tests/fault tests/asterisk tests/install "$@"
+    set -- tests/unit tests/process tests/session tests/phonebook tests/fault tests/scale tests/asterisk tests/install "$@"
 fi
 unset PYTHONDONTWRITEBYTECODE # what pytest makes of the asserts is kept; to make it takes 3 s
 exec "$venv/bin/python" -m pytest "$@"

@@ -33,8 +33,8 @@ class Ejabberd(Server):
     """`mechanisms`: the SASL mechanisms to offer, of those that the storage allows, instead of PLAIN and SCRAM.
 
     `hashed`: passwords are stored as in Debian's configuration, which allows SCRAM-SHA-1 only; in the clear they allow
-    SCRAM with any hash. `rate`: bytes a second that it reads of each client. `modules`: more modules,
-    with their options.
+    SCRAM with any hash. `rate`: bytes a second that it reads of each client. `most_sessions`: of one account; one more
+    ends the oldest. `modules`: more modules, with their options.
     """
 
     def __init__(
@@ -48,19 +48,21 @@ class Ejabberd(Server):
         direct_tls: bool = False,
         offline: bool = False,
         rate: int | None = None,
+        most_sessions: int = 1000,
         modules: Mapping[str, object] | None = None,
         box: Box | None = None,
+        port: int = 0,
     ) -> None:
         self._libraries = _libraries(box)
-        super().__init__(folder, certificate, domain, accounts, direct_tls, box)
-        configuration = self._configuration(mechanisms, hashed, offline, rate, modules or {})
+        super().__init__(folder, certificate, domain, accounts, direct_tls, box, port)
+        configuration = self._configuration(mechanisms, hashed, offline, rate, most_sessions, modules or {})
         (folder / "ejabberd.yml").write_text(json.dumps(configuration, indent=2))  # JSON is valid YAML
         # Erlang's resolver: names from /etc/hosts only, not from the network
         (folder / "inetrc").write_text("{lookup, [file]}.\n")
 
     def command(self) -> list[str]:
         mnesia = f'"{self.folder}/data"'
-        return ["erl", "-noinput", "-mnesia", "dir", mnesia, "-s", "ejabberd", "-eval", self._register_accounts()]
+        return ["erl", "-noinput", "-mnesia", "dir", mnesia, "-s", "ejabberd", "-eval", self._when_started()]
 
     def environment(self) -> dict[str, str]:
         return {
@@ -89,6 +91,7 @@ class Ejabberd(Server):
         hashed: bool,
         offline: bool,
         rate: int | None,
+        most_sessions: int,
         more: Mapping[str, object],
     ) -> dict[str, object]:
         c2s = {"ip": self.host, "module": "ejabberd_c2s", **({"shaper": "c2s_shaper"} if rate else {})}
@@ -105,15 +108,12 @@ class Ejabberd(Server):
             "auth_method": "internal",
             "auth_password_format": "scram" if hashed else "plain",
             "disable_sasl_mechanisms": refused,
-            **(
-                {"shaper": {"slow": {"rate": rate, "burst_size": rate}}, "shaper_rules": {"c2s_shaper": "slow"}}
-                if rate
-                else {}
-            ),
+            "shaper_rules": {"max_user_sessions": most_sessions, **({"c2s_shaper": "slow"} if rate else {})},
+            **({"shaper": {"slow": {"rate": rate, "burst_size": rate}}} if rate else {}),
             "modules": {**{name: {} for name in [*modules, *(["mod_offline"] if offline else [])]}, **more},
         }
 
-    def _register_accounts(self) -> str:
+    def _when_started(self) -> str:
         """Erlang code that makes the accounts. After a restart they exist already and stay as they are."""
         registered = [
             f"ejabberd_auth:try_register({_erlang(user)}, {_erlang(self.domain)}, {_erlang(password)})"

@@ -19,7 +19,8 @@ PIECE = 4096  # bytes that are parsed before the deadline is checked again
 NO_XMPP_ADVICE = "is that an XMPP server?"
 _ADVICE = {
     # stream errors (RFC 6120 section 4.9.3)
-    "conflict": "is another box signed in with a copy of this outbox? Remove the file resource in one of the two",
+    "conflict": "is another box signed in with a copy of this outbox? Remove the file resource in one of the two. Or"
+    " has the account more sessions than the server allows (ejabberd: max_user_sessions)?",
     "host-gone": "check the domain of [xmpp] jid",
     "host-unknown": "check the domain of [xmpp] jid",
     "resource-constraint": "the server is overloaded, or the account has too many sessions; look into its log",
