@@ -1,29 +1,15 @@
-"""The FastAGI door beside a resident sender, in a box, for the calls of a real Asterisk."""
+"""`screen-pop serve` in a box, for calls over FastAGI of a real Asterisk."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from types import TracebackType
 
 from parts.asterisk import CONFIG
-from parts.box import INSTALLED, Box
-
-# It prints the port on which it listens.
-PROGRAM = """
-from screenpop.commands import serve
-from screenpop.doors.fastagi import Door
-from screenpop.spool.outbox import Outbox, path_from_environment
-
-class Service(serve.Service):
-    def __init__(self, log):
-        super().__init__(log)
-        door = Door(("127.0.0.1", 0), Outbox(path_from_environment()), log.write)
-        door.start()
-        print(door.port, flush=True)
-
-serve.Service = Service
-serve.run(None)
-"""
+from parts.box import PREFIX, Box
+from parts.server import free_port
+from parts.waiting import eventually
 
 
 class FastAgiServer:
@@ -31,22 +17,28 @@ class FastAgiServer:
 
     def __init__(self, box: Box, spool: str = "") -> None:
         """`spool`: another one than Asterisk's."""
-        self._box, self._spool = box, spool
-        self.url = ""
+        self._box, self._spool, self._port = box, spool, free_port()
+        self.url = f"agi://127.0.0.1:{self._port}/screen_pop"
 
     def __enter__(self) -> FastAgiServer:
+        conf = f"{CONFIG}/serve.conf"
+        text = self._box.path(f"{CONFIG}/screen_pop.conf").read_text()
+        self._box.path(conf).write_text(f"{text}\n[fastagi]\nlisten = 127.0.0.1:{self._port}\n")
         self._process = self._box.popen(
-            [f"{INSTALLED}/venv/bin/python3", "-I", "-c", PROGRAM],
+            [f"{PREFIX}/bin/screen-pop", "serve"],
             user="asterisk",
-            env={"AST_CONFIG_DIR": CONFIG, "SCREEN_POP_SPOOL": self._spool},
-            stdout=subprocess.PIPE,
+            env={"SCREEN_POP_CONF": conf, "SCREEN_POP_SPOOL": self._spool},
+            stderr=subprocess.DEVNULL,
         )
-        assert self._process.stdout
-        self.url = f"agi://127.0.0.1:{int(self._process.stdout.readline())}/screen_pop"
+        eventually(self._listens)
         return self
+
+    def _listens(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self._port)) == 0
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()

@@ -314,6 +314,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_who_says_nothing_or_half_of_it_is_told_and_left(listening: Listening, outbox: Outbox, said: bytes) -> None:
     told = everything(listening.connect(said))
     assert "has not described a call within" in told and SET_STATUS("FAILED") in told
+    eventually(lambda: listening.log)
     assert listening.log == ["FastAGI: 127.0.0.1 has not described a call within 0 s"]
     assert not files(outbox, "new")
 
