@@ -28,6 +28,11 @@ exten => 123,1,Set(CALLERID(num)=${URIDECODE(${NUMBER})})
  same => n,NoOp(dialplan of ${CALL}: ${AGISTATUS} ${SCREEN_POP_STATUS})
  same => n,Hangup()
 exten => h,1,NoOp(dialplan of ${CALL}: over ${SCREEN_POP_STATUS})
+; as in extensions.conf.sample
+exten => 127,1,Set(CALLERID(num)=${URIDECODE(${NUMBER})})
+ same => n,AGI(${DOOR},${CALLERID(num)})
+ same => n,ExecIf($["${SCREEN_POP_STATUS}" = ""]?AGI(screen_pop.py))
+ same => n,NoOp(dialplan of ${CALL}: ${AGISTATUS} ${SCREEN_POP_STATUS})
 
 [screen_pop]
 exten => ended,1,ExecIf($["${ENDS}" != ""]?AGI(${DOOR},,,ended))
@@ -44,11 +49,13 @@ class Running:
     url: str
     calls: int = 0
 
-    def call(self, number: str = "+15551234567", door: str = "", pres: str = "allowed", **variables: str) -> str:
+    def call(
+        self, number: str = "+15551234567", door: str = "", pres: str = "allowed", exten: str = "123", **variables: str
+    ) -> str:
         """Returns what the dialplan's lines about this call begin with. `number` may have any bytes."""
         self.calls += 1
         given = {"CALL": str(self.calls), "DOOR": door or self.url, "NUMBER": quote(number, safe=""), **variables}
-        self.asterisk.originate("123", "test", callerid_name="Bob Example", callerid_pres=pres, variables=given)
+        self.asterisk.originate(exten, "test", callerid_name="Bob Example", callerid_pres=pres, variables=given)
         return f"dialplan of {self.calls}:"
 
     def next_body(self) -> str:
@@ -70,6 +77,15 @@ def test_a_call_pops_and_the_dialplan_goes_on(running: Running) -> None:
     about = running.call()
     running.asterisk.wait_for(f"{about} SUCCESS QUEUED")
     assert running.next_body() == "Call from Bob Example, +1 555-123-4567 to 123"
+
+
+def test_while_the_service_is_down_the_script_takes_the_call(running: Running) -> None:
+    about = running.call(door="agi://127.0.0.1:9/screen_pop", exten="127")
+    running.asterisk.wait_for(f"{about} SUCCESS QUEUED")
+    assert running.next_body() == "Call from Bob Example, +1 555-123-4567 to 127"
+    about = running.call(exten="127")
+    running.asterisk.wait_for(f"{about} SUCCESS QUEUED")
+    assert running.next_body() == "Call from Bob Example, +1 555-123-4567 to 127"
 
 
 def test_waiting_for_the_confirmation(running: Running) -> None:
