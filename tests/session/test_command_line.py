@@ -33,6 +33,7 @@ def test_check_of_what_is_well(pbx: Pbx, prosody: Prosody) -> None:
         "permissions",
         "spool",
         "log",
+        "service",
         "DNS",
         "connection",
         "certificate",
@@ -41,6 +42,7 @@ def test_check_of_what_is_well(pbx: Pbx, prosody: Prosody) -> None:
         "contacts",
     ]
     assert f"alice@{DOMAIN} has " in said.pop("contacts")  # test_introduce.py
+    assert said.pop("service").startswith("note ")  # test_after_restart.py
     assert all(detail.startswith("ok ") for detail in said.values())
     assert re.search(r"issued by trustme.*, \d+ days left, TLSv1.3", said["certificate"])
     assert said["sign-in"].endswith("by SCRAM-SHA-1")

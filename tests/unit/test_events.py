@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -134,16 +135,76 @@ def test_an_event_of_a_call_that_a_room_has_not_sent_back_yet_waits_for_that(wor
     assert 2 <= world.server.times()[1] < 2.1
 
 
-def test_a_message_whose_confirmation_is_lost_meanwhile_is_sent_again_with_the_outcome(world: World) -> None:
+@pytest.mark.parametrize(("step", "times"), [("confirm", 1), ("confirmation", 2)])
+def test_a_message_whose_confirmation_is_lost_is_repeated_as_it_was_before_its_correction(
+    world: World, step: str, times: int
+) -> None:
+    """The server may have taken it."""
+
     def ends() -> None:
         if len(world.server.windows) == 1:
             event(world, call, peer="bob")
-        world.server.error, world.server.error_at = (DOWN, "confirm") if len(world.server.windows) == 1 else (None, "")
+        world.server.error, world.server.error_at = (DOWN, step) if len(world.server.windows) == 1 else (None, "")
 
     call = world.call("1", extension="201")
     world.server.confirming = ends
     world.run(MINUTE)
-    assert told(world) == [("Call from 1 to 201: answered by bob", ALICE)]
+    assert told(world) == [
+        *[("Call from 1 to 201", ALICE)] * times,
+        ("corrected: Call from 1 to 201: answered by bob", ALICE),
+    ]
+    assert len({one.id for one in world.server.taken}) == 2
+    assert world.waiting() == []
+
+
+def test_so_is_one_that_a_room_has_not_sent_back_before_the_session_ended(world: World) -> None:
+    room = "support@conference.example.org"
+    world.server.rooms, world.server.slow_rooms = {room: None}, {room: math.inf}
+    call = world.call("1", to=room, extension="201")
+
+    def ends() -> None:
+        event(world, call, peer="bob")
+        world.server.error, world.server.error_at = DOWN, "process"
+        world.server.sends(lambda session: None)
+
+    world.at(1, ends)
+    world.at(1.1, world.server.slow_rooms.clear)
+    world.at(1.1, lambda: setattr(world.server, "error", None))
+    world.run(MINUTE)
+    assert told(world) == [
+        *[("Call from 1 to 201", room)] * 2,
+        ("corrected: Call from 1 to 201: answered by bob", room),
+    ]
+    assert len({one.id for one in world.server.taken}) == 2
+
+
+def test_a_restart_between_the_loss_and_the_repetition_changes_nothing(world: World) -> None:
+    world.server.error, world.server.error_at = DOWN, "confirm"
+    call = world.call("1", extension="201")
+    world.server.confirming = lambda: event(world, call, peer="bob")
+    world.run()
+    world.server.error, world.server.confirming = None, lambda: None
+    world.run()
+    assert told(world) == [
+        ("Call from 1 to 201", ALICE),
+        ("corrected: Call from 1 to 201: answered by bob", ALICE),
+    ]
+
+
+def test_what_comes_back_after_its_confirmation_was_lost_is_sent_with_the_outcome(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.server.error, world.server.error_at = DOWN, "confirm"
+
+    def comes_back() -> None:
+        world.server.error = None
+        world.server.bounces[ALICE] = ("wait", "resource-constraint")
+
+    world.at(0.5, comes_back)
+    world.at(10, lambda: event(world, call, peer="bob"))
+    world.at(11, world.server.bounces.clear)
+    world.run(MINUTE)
+    assert told(world)[0] == ("Call from 1 to 201", ALICE)
+    assert told(world)[-1] == ("Call from 1 to 201: answered by bob", ALICE)
 
 
 @pytest.mark.parametrize("follows", ["", "1700000000.000000-0123456789ab", "../../etc/passwd", "&&", "x" * 500])
@@ -321,7 +382,7 @@ def test_both_can_fail_and_be_sent_again(world: World) -> None:
     world.at(21, lambda: world.server.sends_error(world.server.taken[0].id, ALICE, "cancel", "item-not-found"))
     world.at(30, lambda: world.ring(trigger.RETRY))
     world.run(6 * MINUTE)
-    assert told(world)[2:] == [("corrected: Call from 1 to 201: answered by bob", ALICE)]
+    assert told(world)[2:] == told(world)[:2]
     assert not world.waiting() and not world.failed()
 
 

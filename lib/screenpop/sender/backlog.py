@@ -10,6 +10,7 @@ class Backlog:
 
     def __init__(self) -> None:
         self._due: dict[str, float] = {}  # as time.monotonic()
+        self.uncertain: set[str] = set()  # that may have arrived: only their confirmation is missing
 
     def __len__(self) -> int:
         return len(self._due)
@@ -22,9 +23,14 @@ class Backlog:
 
     def add(self, name: str, due: float = 0.0) -> None:
         self._due[name] = due
+        self.uncertain.discard(name)
+
+    def due(self, name: str) -> float:
+        return self._due.get(name, 0.0)
 
     def remove(self, name: str) -> None:
         self._due.pop(name, None)
+        self.uncertain.discard(name)
 
     def all_due(self) -> None:
         self._due = dict.fromkeys(self._due, 0.0)

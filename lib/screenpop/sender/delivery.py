@@ -67,6 +67,7 @@ class Delivery:
                 self.window.lost()
                 for message in self.in_flight.values():
                     self.backlog.add(message.name)
+                    self.backlog.uncertain.add(message.name)
                 self.in_flight = {}
 
     def _write(self, session: Session) -> None:
@@ -84,10 +85,12 @@ class Delivery:
 
     def session_ended(self, reason: str, settings: Settings) -> None:
         """Perhaps while messages to rooms were in flight."""
+        names = [message.name for message in self.in_flight.values()]
         result = later(f"the session ended before the room sent the message back: {reason}")
         for stanza_id in self.in_flight:
             self._errors.setdefault(stanza_id, result)
         self.settle((), settings)
+        self.backlog.uncertain.update(names)
 
     def _stanzas(
         self, session: Session, names: list[str], settings: Settings, facts: Facts
@@ -163,8 +166,12 @@ class Delivery:
                 yield message
 
     def _is_outdated(self, message: Message) -> bool:
-        """Whether what came back, or had failed, is told by its correction: the older text must not come after it."""
-        return not message.is_second and self.queue.has_second(message, ("queue", "sent"))
+        """Whether what came back, or had failed, is told by its correction, which was sent: the older text must not
+        come after it. A correction that waits is sent behind it.
+        """
+        if message.is_second:
+            return False
+        return f"{message.id}-2" in self.in_flight or self.queue.has_second(message, ("sent",))
 
     def _reject(self, name: str, reason: str) -> None:
         try:

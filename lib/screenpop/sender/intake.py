@@ -20,7 +20,7 @@ from ..settings import Settings
 from ..spool import records, released
 from ..spool.outbox import Outbox
 from ..spool.queue import Queue
-from ..spool.records import NO_RECIPIENT, InvalidFile, Message
+from ..spool.records import NO_RECIPIENT, InvalidFile, Message, message_name
 from . import backoff, events
 from .backlog import Backlog
 from .floods import Floods
@@ -147,9 +147,12 @@ class Intake:
             self._make(name, call, most, *self._messages(settings.routes, wanted, call, record, lookup.contact()))
 
     def _firsts(self, call: Call) -> list[tuple[str, Message]]:
-        """The first messages of the calls that it follows or repeats; not its own, of a sender that was killed."""
+        """The first messages of the calls that it follows or repeats; not its own, of a sender that was killed. What
+        may have arrived counts as sent: it is repeated as it was, so that clients can recognise it by its id.
+        """
         found = self.queue.first_messages(events.related(call))
-        return [(folder, first) for folder, first in found if first.call.id != call.id]
+        sent = self.backlog.uncertain
+        return [("sent" if one.name in sent else folder, one) for folder, one in found if one.call.id != call.id]
 
     def _messages(
         self, routes: Routes, wanted: Collection[str], call: Call, record: Any, contact: Contact
@@ -179,8 +182,8 @@ class Intake:
         waiting, summaries = self.floods.limit(waiting, most)
         self.replies.expect(self.outbox.reply_fifo(call.id), call, [*waiting, *failed], is_counted=bool(summaries))
         self.queue.accept(name, [*waiting, *summaries], failed, silent)
-        for message in waiting:
-            self.backlog.add(message.name)
+        for message in waiting:  # a correction is not sent before what it corrects
+            self.backlog.add(message.name, self.backlog.due(message_name(message.first_id)) if message.is_second else 0)
         for message in failed:
             self.results.settled(message, never(message.reason))
 
