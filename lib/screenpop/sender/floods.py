@@ -154,11 +154,12 @@ class Floods:
     def recall(self) -> None:
         """What the sender before has sent within the last minute counts as well. Raises OSError."""
         since = time.time() - flood.MINUTE
+        first = f"{since:017.6f}"  # names begin with the time of the call
         names = sorted(
             (name, folder)
             for folder in ("queue", "sent")
             for name in self._names(folder, since)
-            if name >= f"{since:017.6f}" and name.count("~") == 1
+            if name >= first and name.count("~") == 1
         )
         for name, folder in names[-MOST_READ:]:
             try:
