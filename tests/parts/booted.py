@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import select
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from parts.box import Box, BoxUnavailable
 
 PATIENCE = 60.0
+NUMBERS = itertools.count(1)  # of machines, as each has control groups of its own
 MASKED = ("asterisk.service", "getty.target")  # a test that needs Asterisk starts its own
 
 # From the namespaces of the box to those of the machine. Its /run, /dev/shm and control groups are new, as after a
@@ -51,7 +53,7 @@ class Booted(Box):
         mounted = subprocess.run(["findmnt", "-n", "-o", "TARGET", "-t", "cgroup2"], capture_output=True, text=True)
         if not mounted.stdout:
             raise BoxUnavailable("systemd needs control groups of version 2")
-        self._group = Path(mounted.stdout.splitlines()[0], f"screen_pop-{os.getpid()}")
+        self._group = Path(mounted.stdout.splitlines()[0], f"screen_pop-{os.getpid()}-{next(NUMBERS)}")
 
     def __enter__(self) -> Booted:
         enter = ["nsenter", "--target", self._box._pid, "--mount", "--pid", "--", "setpriv", "--pdeathsig", "KILL"]
