@@ -709,7 +709,7 @@ def test_the_next_sender_tries_at_once_what_has_changed(world: World, what: str)
         world.at(world.now, lambda: world.ring(FLUSH))
     elif what == "nonsense":
         known = state.read(world.outbox.path)
-        for nonsense in (1, [], {}, {**known["refused"], "until": None}, {**known["refused"], "until": 1e9}):
+        for nonsense in (1, "x", {**known["refused"], "until": None}, {**known["refused"], "until": 1e9}):
             state.write(world.outbox.path, {**known, "refused": nonsense})
             world.run(1)
             tried += 1
