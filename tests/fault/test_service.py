@@ -41,8 +41,8 @@ ACCEPTED = ("QUEUED", "DELIVERED", "200")
 
 
 class Doors:
-    """The clients of both doors. Each call has a number of its own, and gets SCREEN_POP_STATUS or an HTTP status; or the
-    name of an exception.
+    """The clients of both doors. Each call has a number of its own. What they are told is SCREEN_POP_STATUS or an HTTP
+    status, or else the name of an exception.
     """
 
     def __init__(self, pbx: Pbx) -> None:
@@ -231,15 +231,15 @@ def test_sigterm_while_the_server_confirms_nothing(
 
 
 def test_sighup_in_a_burst(pbx: Pbx, doors: Doors, alice: Recipient, tmp_path: Path) -> None:
-    with Service(pbx, tmp_path) as service, calling(doors.call, doors.post) as told:
-        pbx.wait_until(lambda: accepted(told))
-        first = len(told)
-        for _ in range(10):
-            before = len(told)
-            service.send(signal.SIGHUP)
-            pbx.wait_until(lambda: len(told) > before + 5)  # noqa: B023
-        assert set(list(told.values())[first:]) <= set(ACCEPTED)
-        arrive(pbx, alice, dict(told))
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        with calling(doors.call, doors.post) as told:
+            for _ in range(10):
+                before = len(told)
+                service.send(signal.SIGHUP)
+                pbx.wait_until(lambda: len(told) > before + 5)  # noqa: B023
+        assert accepted(told) == set(told)
+        arrive(pbx, alice, told)
         assert service.process and service.process.poll() is None
 
 
@@ -344,6 +344,8 @@ def test_a_thousand_connections_take_no_descriptor_from_the_sender(
     pbx: Pbx, doors: Doors, alice: Recipient, tmp_path: Path
 ) -> None:
     """Systems begin with a limit of 1024, beyond which select(2) doesn't work either."""
+    right = pbx.conf.read_text()
+    pbx.conf.write_text(re.sub("server = .*", f"server = {LOOPBACK}:1", right))
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
     try:
@@ -353,15 +355,17 @@ def test_a_thousand_connections_take_no_descriptor_from_the_sender(
     with ExitStack() as stack:
         stack.push(service)
         service.wait_for("READY=1")
-        pbx.wait_until(lambda: has_session(pbx, service))
-        for client in doors.silent(1100):
+        for _ in range(100):
+            stack.enter_context(socket.create_connection((LOOPBACK, doors.http), timeout=30))
+        for client in doors.silent(1000):
             stack.enter_context(client)
-        pbx.wait_until(lambda: len(os.listdir(f"/proc/{service.pid}/fd")) > 1000)
-        service.send(signal.SIGHUP)  # so that it begins another session
+        pbx.wait_until(lambda: len(os.listdir(f"/proc/{service.pid}/fd")) > 1030)
+        pbx.conf.write_text(right)
+        service.send(signal.SIGHUP)
         pbx.screen_pop("send", "--number", "A1", "--dialled", "123")
         pbx.wait_until(lambda: "A1" in shown(alice))
         assert state.read(pbx.outbox.path)["pid"] == service.pid
-        assert "no question" not in doors.post("B1")
+        assert doors.post("B1") == "200"
 
 
 def test_without_descriptors_it_rests_and_goes_on_when_it_has_some(
@@ -406,12 +410,12 @@ def test_restarts_try_a_refused_sign_in_no_more_often_than_one_process(
     refusal = scripted.sasl_failure("not-authorized")
     with ScriptedServer(certificate, faults={"sasl-auth": refusal}, mechanisms=["PLAIN"]) as server:
         at(pbx, server)
-        pids = set()
+        pids: set[int] = set()
         for ending in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
             with Service(pbx, tmp_path) as service:
                 service.wait_for("READY=1")
                 assert doors.call(f"A{len(pids)}") == "QUEUED"
-                pbx.wait_until(lambda: state.read(pbx.outbox.path).get("pid") == service.pid)  # noqa: B023
+                pbx.wait_until(lambda: state.read(pbx.outbox.path).get("pid") == service.pid)
                 pbx.wait_until(lambda: "not-authorized" in str(state.read(pbx.outbox.path).get("problem")))
                 pids.add(service.pid)
                 service.send(ending)
@@ -453,10 +457,11 @@ def test_a_systemd_that_reads_nothing_stops_no_pop(
 ) -> None:
     with Service(pbx, tmp_path) as service:
         service.wait_for("READY=1")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
-            other.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                while True:
+        with ExitStack() as stack, pytest.raises(BlockingIOError):
+            while True:  # until its queue is full; a socket alone has not enough room for that
+                other = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+                other.setblocking(False)
+                for _ in range(10):
                     other.sendto(b"x", service.address)
         pbx.wait_until(lambda: doors.call("A1", wait="1") == "DELIVERED")
         time.sleep(1.1)  # until the next sign of life
