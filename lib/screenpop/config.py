@@ -117,10 +117,10 @@ class File:
     """A file of the configuration. `has_changed` compares it with its state when this object was made."""
 
     def __init__(self, path: str) -> None:
-        self.path, self._state = path, _state(path)
+        self.path, self.state = path, _state(path)
 
     def has_changed(self) -> bool:
-        return _state(self.path) != self._state
+        return _state(self.path) != self.state
 
 
 class SecretFile(File):

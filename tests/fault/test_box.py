@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import resource
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fake_agi import Channel, Result
 from parts import strace
+from parts.disk import as_root, fill, mounted
 from parts.numbers import as_shown
 from parts.pbx import SCRIPT, Pbx
 from parts.prosody import Prosody
@@ -19,34 +19,9 @@ from parts.recipient import Recipient
 from screenpop.call import Call
 from screenpop.spool import state
 
+__all__ = ["mounted"]
+
 WAITING = {"SCREEN_POP_WAIT": "30"}
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system: not root")
-
-
-@pytest.fixture
-def mounted(pbx: Pbx) -> Iterator[Callable[[str], None]]:
-    """The outbox becomes a small file system of its own; called with options, it is mounted anew with them."""
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "outbox", pbx.outbox.path]
-    done = subprocess.run(mount, stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        pytest.skip(f"mounting a file system: {done.stderr.strip()}")
-    pbx.outbox.make()
-
-    def remount(options: str) -> None:
-        subprocess.run(["mount", "-o", f"remount,{options}", pbx.outbox.path], check=True)
-
-    yield remount
-    pbx.kill_sender()
-    subprocess.run(["umount", "--lazy", pbx.outbox.path], check=True)
-
-
-def fill(pbx: Pbx) -> Path:
-    """The last byte of the disk is used."""
-    filler = Path(pbx.outbox.path, "filler")
-    with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 512)
-    return filler
 
 
 def arrives(pbx: Pbx, alice: Recipient, number: str, result: Result) -> None:

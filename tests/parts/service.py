@@ -29,7 +29,7 @@ class Service:
                 conf.write(f"[fastagi]\nlisten = 127.0.0.1:{port}\n")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.settimeout(PATIENCE)
-        self.address = str(folder / f"notify-{id(self)}")
+        self.address = str(folder / f"notify-{port}")
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Service:

@@ -83,7 +83,14 @@ class Server:
         self.session: PlayedSession | None = None
 
     def __call__(
-        self, options: Any, resource: str, on_step: Any, on_error: Any, on_receipt: Any, redirected_to: str
+        self,
+        options: Any,
+        resource: str,
+        on_step: Any,
+        on_error: Any,
+        on_receipt: Any,
+        redirected_to: str,
+        on_host: Any,
     ) -> PlayedSession:
         if self.session:
             pytest.fail("the session before was not closed")
@@ -257,7 +264,7 @@ class World:
         self.outbox.make()
         monkeypatch.setenv("AST_LOG_DIR", str(folder))
         monkeypatch.setattr(connection, "Session", self.server)
-        monkeypatch.setattr(loop, "select", self)
+        monkeypatch.setattr(loop, "readable", self.readable)
         monkeypatch.setattr(os, "write", self._write)
         monkeypatch.setattr(signal, "alarm", self.alarms.append)
         monkeypatch.setattr(random, "uniform", lambda least, most: 1.0)
@@ -319,21 +326,25 @@ class World:
 
     # What the sender does
 
-    def run(self, seconds: float = 0.0) -> bool:
-        """A new sender, for that long; 0: until it first waits. Returns whether it has left by itself."""
+    def run(self, seconds: float = 0.0, service: Any = None) -> bool:
+        """A new sender, for that long; 0: until it first waits. Returns whether it has left by itself.
+
+        `service`: what a resident one has beside it.
+        """
         self._end = self.now + seconds
         taken = Trigger.acquire(self.outbox.path)
         assert taken
-        before = signal.getsignal(signal.SIGTERM)
+        before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGHUP)}
         try:
-            loop.Sender(Queue(self.outbox.path), taken, f"{self.folder}/screen_pop.conf").run()
+            loop.Sender(Queue(self.outbox.path), taken, f"{self.folder}/screen_pop.conf", service).run()
             return True
         except TimeIsOver:
             if self.server.session:
                 self.server.session.close()
             return False
         finally:
-            signal.signal(signal.SIGTERM, before)
+            for signum, handler in before.items():
+                signal.signal(signum, handler)
             os.close(taken.lock)
             with contextlib.suppress(OSError):  # a sender that has left has closed it
                 os.close(taken.fifo)
@@ -342,12 +353,12 @@ class World:
         """Until it has something for the sender, while the played time stands still."""
         assert any(select.select(self._watched, [], [], PATIENCE))
 
-    def select(self, reading: list[Any], writing: list[Any], other: list[Any], timeout: float) -> Any:
-        """In place of the module `select`: what can be read; if nothing, time passes until something can be."""
+    def readable(self, files: list[Any], timeout: float) -> list[Any]:
+        """What can be read; if nothing, time passes until something can be."""
         self.waits.append(timeout)
-        self._watched = reading
+        self._watched = files
         until = max(self.now + timeout, self.now + 0.000_001)
-        while not any(ready := select.select(reading, writing, other, 0)):
+        while not (ready := select.select(files, [], [], 0)[0]):
             if not self._events or self._events[0][0] > min(until, self._end):
                 self._pass_to(min(until, self._end))
                 if until > self._end:

@@ -75,7 +75,12 @@ def test_signs_in_over_direct_tls_after_a_host_that_is_down(
         pbx = Pbx(tmp_path, server, certificate.ca_file)
         pbx.conf.write_text("".join(line for line in pbx.conf.open() if not line.startswith("server")))
         steps: dict[str, str] = {}
-        session = Session(pbx.config.xmpp, "box", steps.__setitem__, lambda *_: None, lambda *_: None)
+        tried: list[int] = []
+        ignore = lambda *_: None  # noqa: E731
+        session = Session(
+            pbx.config.xmpp, "box", steps.__setitem__, ignore, ignore, on_host=lambda: tried.append(len(steps))
+        )
         session.close()
     assert steps["DNS"] == f"localhost:1 (STARTTLS), localhost:{server.port} (direct TLS)"
     assert f"localhost:{server.port} (direct TLS)" in steps["connection"]
+    assert tried == [1, 1]  # each before it was

@@ -648,6 +648,7 @@ def test_a_refused_sign_in_pauses_for_no_less_than_a_minute(world: World, monkey
     for run in range(5):
         breaks(world.server, refused_password())
         world.call(str(run))
+        Path(world.outbox.path, "sender").unlink(missing_ok=True)  # else it would know of the pause before
         world.run(100)
     pauses = [after - before for before, after in zip(world.server.sign_ins[::2], world.server.sign_ins[1::2])]
     assert len(pauses) == 5 and min(pauses) >= 60
@@ -683,6 +684,68 @@ def test_a_changed_configuration_ends_the_pause_after_a_refused_sign_in(world: W
     world.run(320)
     assert world.server.sign_ins[:3] == [0, 60, 180] and len(world.server.sign_ins) == 4
     assert 302 <= world.server.sign_ins[3] <= 307
+
+
+def test_senders_that_are_killed_all_the_time_try_a_refused_sign_in_no_more_often_than_one(world: World) -> None:
+    breaks(world.server, refused_password())
+    world.call("1")
+    for _ in range(round(HOUR / 5)):
+        world.run(5)
+    assert world.server.sign_ins[:2] == [0, 60]
+    pauses = [after - before for before, after in zip(world.server.sign_ins, world.server.sign_ins[1:])]
+    assert all(later >= min(1.9 * sooner, 600) for sooner, later in zip(pauses, pauses[1:])) and pauses[-1] >= 600
+    assert state.read(world.outbox.path)["problem"] == str(refused_password())
+
+
+@pytest.mark.parametrize("what", ["configuration", "flush", "no more", "nonsense"])
+def test_the_next_sender_tries_at_once_what_has_changed(world: World, what: str) -> None:
+    breaks(world.server, refused_password() if what != "no more" else unreachable())
+    world.call("1")
+    world.run(10)
+    tried = len(world.server.sign_ins)
+    if what == "configuration":
+        world.configure(to=BOB)
+    elif what == "flush":
+        world.at(world.now, lambda: world.ring(FLUSH))
+    elif what == "nonsense":
+        known = state.read(world.outbox.path)
+        for nonsense in (1, "x", {**known["refused"], "until": None}, {**known["refused"], "until": 1e9}):
+            state.write(world.outbox.path, {**known, "refused": nonsense})
+            world.run(1)
+            tried += 1
+            assert len(world.server.sign_ins) == tried
+        return
+    world.run(5)
+    assert len(world.server.sign_ins) > tried
+
+
+class Beside:
+    """What is in the process of a resident sender beside it: nothing."""
+
+    def follow(self, current: Any) -> None: ...
+
+    def alive(self) -> None: ...
+
+    def leave(self) -> None: ...
+
+    def doors(self) -> list[str]:
+        return []
+
+
+def test_a_resident_sender_whose_sessions_all_end_at_once_signs_in_once_a_minute(world: World) -> None:
+    """As where two boxes have the same address, and each puts the other out."""
+
+    def ends_it() -> None:
+        breaks(world.server, None)
+        world.at(world.now + 0.1, lambda: breaks(world.server, unreachable(), "process"))
+        world.at(world.now + 0.1, lambda: world.server.sends_receipt("", ""))
+
+    world.server.signing_in = ends_it
+    world.at(1800.0, lambda: world.call("1"))
+    world.run(HOUR, Beside())
+    assert world.server.sign_ins[:5] == [0, 1, 3, 7, 15]
+    assert 60 <= len(world.server.sign_ins) <= 80
+    assert world.server.times()[0] <= 1801
 
 
 def test_flush_makes_all_messages_due_at_once(world: World) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
+import time
 
 from ..spool import state
 from . import _spool
@@ -20,9 +23,14 @@ if TYPE_CHECKING:
     from ..log import Log
     from ..settings import Settings
     from ..spool.outbox import Outbox
+    from ..spool.queue import Queue
+    from ..spool.trigger import Trigger
 
     Address = tuple[str, int]
     Permitted = Callable[[str], tuple[str, str]]
+
+RETRY = 5.0  # seconds until a spool that can't be used is tried again
+START_WITHIN = 30  # seconds, of which systemd is told again and again while this waits for another sender
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,40 +38,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs until SIGTERM comes; or ends with status 1 if another sender has the spool, or a door can't listen. Raises
-    OSError.
+    """Runs until SIGTERM comes; or ends with status 1 if the spool is gone or has another sender, or a door can't
+    listen. Raises OSError.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to be read again
     path = _spool.path()
-    from .. import settings
-    from ..config import ConfigError
+    from .. import descriptors, settings
     from ..log import Log, default_file
     from ..sender import process
     from ..sender.loop import Sender
     from ..spool.outbox import Outbox
     from ..spool.queue import Queue
-    from ..spool.trigger import Trigger
 
     conf = settings.path_from_environment()
     process.prepare()
+    descriptors.allow_enough()
     queue = Queue(path)
-    queue.make()
     service = Service(Outbox(path), Log(default_file()))
-    trigger = Trigger.take_over(path, lambda: service.wait_for(path))
     try:
-        current = settings.load(conf)
-    except ConfigError:  # the sender logs it; calls must be queued all the same
-        current = None
-    try:
-        service.open_doors(current)
-    except OSError as error:
+        trigger = _take_over(queue, service, conf)
+        service.open_doors(_current_settings(conf))
+    except Failed as error:
         service.tell(str(error))
+        service.close_doors()
         return 1
     sender = Sender(queue, trigger, conf, service)
     sender.run()
     if not sender.leaving:
-        service.tell(f"ending, as another sender has the spool {path}")
+        service.tell(f"ending, as the spool {path} is gone or has another sender")
     service.close_doors()
     os._exit(0 if sender.leaving else 1)  # at once: threads may wait for others
+
+
+def _current_settings(conf: str) -> Settings | None:
+    from .. import config, settings
+
+    try:
+        return settings.load(conf)
+    except config.ConfigError:  # the sender logs it; calls must be queued all the same
+        return None
+
+
+def _take_over(queue: Queue, service: Service, conf: str) -> Trigger:
+    """As long as the spool can't be used, the doors send calls to the spool in memory. Raises Failed."""
+    from ..spool.trigger import Trigger
+
+    while True:
+        try:
+            queue.make()
+            return Trigger.take_over(queue.path, lambda: service.wait_for(queue.path))
+        except OSError as error:
+            service.do_without(f"{queue.path}: {error.strerror}")
+        service.open_doors(_current_settings(conf))
+        service.alive()
+        time.sleep(RETRY)
+
+
+class Failed(Exception):
+    """A door can't listen."""
 
 
 class Service:
@@ -76,22 +108,31 @@ class Service:
         self._doors: dict[str, tuple[Address, Any]] = {}  # by the names of their sections
         self._token = ""  # of the HTTP door
         self._waits_for: object = None
+        self._does_without = ""
         self._is_ready = False
 
     def tell(self, text: str) -> None:
         """To the log, and to whoever started it."""
-        print(f"service: {text}", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            print(f"service: {text}", file=sys.stderr, flush=True)
         self.log.write(f"service: {text}")
 
     def wait_for(self, spool: str) -> None:
         """Another sender has the spool; one that was started for a call leaves soon."""
+        self.systemd.notify(f"EXTEND_TIMEOUT_USEC={START_WITHIN * 1_000_000}")
         other = state.read(spool)
         if other.get("resident") and self._waits_for != other.get("pid"):
             self._waits_for = other.get("pid")
             self.tell(f"waiting, as process {self._waits_for} is the resident sender of {spool}")
 
+    def do_without(self, problem: str) -> None:
+        """The spool can't be used."""
+        if problem != self._does_without:
+            self._does_without = problem
+            self.tell(f"calls wait in memory until the spool can be used: {problem}")
+
     def open_doors(self, current: Settings | None) -> None:
-        """As configured, or without a configuration by its defaults. Raises OSError, which names the door."""
+        """As configured, or without a configuration by its defaults. Raises Failed."""
         from ..doors.options import FastagiOptions
 
         fastagi = current.fastagi if current else FastagiOptions({})
@@ -103,14 +144,14 @@ class Service:
         self._open("http", current.http.listen if current else None, self._http_door)
 
     def _open(self, name: str, address: Address | None, make: Callable[[Address], Door | HttpDoor]) -> None:
-        """Let the door listen at this address, if it does not yet. Raises OSError; then it stays as it was."""
+        """Let the door listen at this address, if it does not yet. Raises Failed; then it stays as it was."""
         before, door = self._doors.get(name, (None, None))
         if address == before:
             return
         try:
             made = make(address) if address else None
         except OSError as error:
-            raise OSError(f"[{name}] listen = {_written(address)}: {error.strerror or error}") from error
+            raise Failed(f"[{name}] listen = {_written(address)}: {error.strerror or error}") from error
         if door:
             del self._doors[name]
             door.close()
@@ -134,7 +175,7 @@ class Service:
         self.log.file = current.log.path
         try:
             self.open_doors(current)
-        except OSError as error:
+        except Failed as error:
             self.tell(str(error))
 
     def alive(self) -> None:
@@ -145,6 +186,11 @@ class Service:
 
     def doors(self) -> list[str]:
         return [f"{name} {_written(address)}" for name, (address, _) in self._doors.items()]
+
+    def leave(self) -> None:
+        """The calls that FastAGI has are answered while the sender waits for what is in flight."""
+        for _, door in self._doors.values():
+            door.leave()
 
     def close_doors(self) -> None:
         for _, door in self._doors.values():

@@ -99,9 +99,13 @@ class Door:
         """For the calls that come from now on."""
         self._networks, self.permitted = networks, permitted
 
-    def close(self) -> None:
-        """Take no more calls, and end the conversations within LEAVE_WITHIN seconds."""
+    def leave(self) -> None:
+        """Take no more calls, and end the conversations within LEAVE_WITHIN seconds. A signal handler may call it."""
         os.write(self._wake, b".")
+
+    def close(self) -> None:
+        """Do so, and wait for it."""
+        self.leave()
         if self._thread.ident:
             self._thread.join(LEAVE_WITHIN + 1)
         else:

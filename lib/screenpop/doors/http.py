@@ -127,7 +127,7 @@ class Application:
             return
         if not self._wrong.allows():
             raise Refusal(429, "too many requests without the right token", ("Retry-After", "60"))
-        self._report(f"HTTP: {'a wrong' if given else 'no'} token, from {environ.get('REMOTE_ADDR', 'somebody')}")
+        self.report(f"HTTP: {'a wrong' if given else 'no'} token, from {environ.get('REMOTE_ADDR', 'somebody')}")
         why = "the token is wrong" if given else "a token is needed: Authorization: Bearer TOKEN, or a field token"
         raise Refusal(401, why, ("WWW-Authenticate", 'Bearer realm="screen_pop"'))
 
@@ -135,11 +135,11 @@ class Application:
         """Raises Refusal."""
         status, problems = intake.hand_over(self.outbox, call, 0.0, lambda descriptor, seconds: False)
         for problem in problems:
-            self._report(f"HTTP: {problem}")
+            self.report(f"HTTP: {problem}")
         if status == "FAILED":
             raise Refusal(503, "the call can be queued neither in the spool nor in memory", ("Retry-After", "10"))
 
-    def _report(self, text: str) -> None:
+    def report(self, text: str) -> None:
         if self._lines.allows():
             self.log(clean(text, limit=1000))
 

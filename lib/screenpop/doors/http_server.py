@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
+from typing import Any
 
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
@@ -42,8 +44,21 @@ class HttpDoor:
             asyncore_use_poll=True,  # select() can't watch a descriptor above 1023
         )
         self._server.channel_class = _Channel
+        self._take, self._report = self._server.accept, application.report
+        self._server.accept = self._accept
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
         self._thread.start()
+
+    def _accept(self) -> tuple[socket.socket, Any] | None:
+        try:
+            return self._take()  # type: ignore[no-any-return]
+        except OSError as error:  # no file descriptors: waitress would fill its log, and try again at once
+            self._report(f"HTTP: no connection can be taken: {error.strerror}")
+            time.sleep(0.1)
+            return None
+
+    def leave(self) -> None:
+        """Its requests are short: `close` is soon enough."""
 
     def close(self) -> None:
         """The requests that are being handled are answered before."""

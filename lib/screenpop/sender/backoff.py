@@ -36,16 +36,25 @@ class SessionPause:
     """
 
     def __init__(self) -> None:
-        self.until = 0.0
-        self._length = self._failed_at = 0.0
+        self.until = self.length = 0.0
+        self._failed_at = 0.0
         self._refused = False
 
     def begin(self, now: float, refused: bool) -> None:
         """An attempt has failed."""
         first, longest = (FIRST_REFUSED, LONGEST_REFUSED) if refused else (FIRST, LONGEST)
-        self._length = min(2 * self._length, longest) if self._length and refused == self._refused else first
+        self.length = min(2 * self.length, longest) if self.length and refused == self._refused else first
         self._refused, self._failed_at = refused, now
-        self.until = now + self._length * _jitter(1.0 if refused else 0.8, 1.2)
+        self.until = now + self.length * _jitter(1.0 if refused else 0.8, 1.2)
+
+    def after_end(self, began: float, length: float) -> None:
+        """A session that began then has ended."""
+        self.length, self._refused, self._failed_at = length, False, began
+        self.until = began + length
+
+    def resume(self, until: float, length: float) -> None:
+        """A sender before had this pause, after a refused sign-in."""
+        self.until, self.length, self._refused = until, length, True
 
     @property
     def refused_until(self) -> float:
@@ -54,12 +63,12 @@ class SessionPause:
 
     def new_call(self) -> None:
         """A new call is a reason to try again after a connection error, but not more than once a second."""
-        if self._length and not self._refused:
-            self.until, self._length = min(self.until, self._failed_at + FIRST), FIRST
+        if self.length and not self._refused:
+            self.until, self.length = min(self.until, self._failed_at + FIRST), FIRST
 
     def end(self) -> None:
         """After a success, a change of the configuration, or `flush`."""
-        self.until = self._length = 0.0
+        self.until = self.length = 0.0
 
 
 class Window:

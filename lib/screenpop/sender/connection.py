@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from ..xmpp.options import XmppOptions
 from ..xmpp.session import OnError, OnReceipt, OnStep, Session
-from .backoff import FIRST, SessionPause
+from .backoff import FIRST, LONGEST, SessionPause
 
 KEEP_ALIVE_INTERVAL = 60.0  # seconds, where there is no session to keep alive
+SHORT = 120.0  # seconds: of sessions that end sooner, each begins later after the end of the one before
 
 
 class Connection:
@@ -16,6 +18,7 @@ class Connection:
         self.session: Session | None = None
         self.pause = SessionPause()
         self._signed_in = 0.0  # by time.monotonic()
+        self._after_end = 0.0  # seconds from that to the next sign-in
         self._redirected_to = ""  # the host to which the server has sent us
 
     def may_send(self) -> bool:
@@ -23,12 +26,18 @@ class Connection:
         return self.session is not None or time.monotonic() >= self.pause.until
 
     def open(
-        self, options: XmppOptions, resource: str, on_step: OnStep, on_error: OnError, on_receipt: OnReceipt
+        self,
+        options: XmppOptions,
+        resource: str,
+        on_step: OnStep,
+        on_error: OnError,
+        on_receipt: OnReceipt,
+        on_host: Callable[[], object],
     ) -> Session:
         """The session. Raises SessionError."""
         if self.session is None:
             redirected_to, self._redirected_to = self._redirected_to, ""  # once: there may be no server
-            self.session = Session(options, resource, on_step, on_error, on_receipt, redirected_to)
+            self.session = Session(options, resource, on_step, on_error, on_receipt, redirected_to, on_host)
             self._signed_in = time.monotonic()
         return self.session
 
@@ -38,9 +47,13 @@ class Connection:
         self.pause.begin(time.monotonic(), refused)
 
     def ended(self) -> None:
-        """The server has ended the session. There is at most one sign-in a second, even if it ends each at once."""
+        """The server has ended the session. If it ends each soon, as for another client with our address, there is at
+        most one sign-in a second, and without calls one a minute.
+        """
         self.close()
-        self.pause.until = self._signed_in + FIRST
+        is_short = time.monotonic() - self._signed_in < SHORT
+        self._after_end = min(2 * self._after_end, LONGEST) if is_short and self._after_end else FIRST
+        self.pause.after_end(self._signed_in, self._after_end)
 
     def close(self) -> None:
         if self.session:

@@ -10,15 +10,15 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import select
 import signal
 import threading
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 from .. import log, settings
-from ..call import uptime
+from ..call import BOOT, uptime
 from ..config import ConfigError
+from ..descriptors import readable
 from ..phonebook.book import Book
 from ..pop.options import PopOptions
 from ..spool import released, state, trigger
@@ -28,7 +28,7 @@ from ..spool.queue import Queue
 from ..spool.trigger import Trigger
 from ..xmpp.errors import SessionError
 from .backlog import Backlog
-from .backoff import may_be_older
+from .backoff import LONGEST_REFUSED, may_be_older
 from .connection import Connection
 from .delivery import Delivery
 from .housekeeping import Housekeeping
@@ -37,7 +37,7 @@ from .replies import Replies
 from .results import Results, later, never
 
 CHECK_INTERVAL = 5.0  # seconds after which the sender checks that spool and configuration are still the same
-LEAVE_WITHIN = 8  # seconds for the confirmation of what is in flight when SIGTERM comes
+LEAVE_WITHIN = 8  # seconds from SIGTERM to the end, if the server is slow to confirm what is in flight
 
 
 class Leave(BaseException):
@@ -51,7 +51,10 @@ class Service(Protocol):
         """The configuration was read."""
 
     def alive(self) -> None:
-        """Called all the time."""
+        """Called all the time, at least once a minute."""
+
+    def leave(self) -> None:
+        """SIGTERM has come. Called by its handler."""
 
     def doors(self) -> list[str]:
         """The addresses at which doors listen."""
@@ -75,6 +78,7 @@ class Sender:
         self.connection = Connection()
         self.since = time.time()
         self.flush_began: float | None = uptime()  # all that waits is due, from this time on (by the uptime)
+        self.refused: Any = None  # the last sign-in, if it was refused: what `_refusal` returns
         self.tried = 0.0  # what waited at this time has been tried (by the uptime)
         self.reported: dict[str, object] = {}
         self.call_rang = True  # since new/ was last listed
@@ -106,7 +110,7 @@ class Sender:
                 if self.flush_began is not None and not self.delivery.in_flight:
                     self.tried, self.flush_began = self.flush_began, None
                 linger = math.inf if self.service else self.settings.pop.linger if self.settings else 0.0
-                # the next sender would know nothing of a refused sign-in, and try again at once
+                # on a full disk, the next sender would know nothing of a refused sign-in, and try again at once
                 leave_at = max(last_work + linger, self.connection.pause.refused_until)
                 if not self._something_waits() and time.monotonic() >= leave_at:
                     if self._leave():
@@ -120,7 +124,8 @@ class Sender:
         self._report()
 
     def _begin(self) -> None:
-        last = state.read(self.queue.path).get("last")
+        before = state.read(self.queue.path)
+        self.refused, last = before.get("refused"), before.get("last")
         self.log.last += [entry for entry in (last if isinstance(last, list) else []) if isinstance(entry, dict)]
         self._report()
         try:
@@ -147,9 +152,12 @@ class Sender:
         if self.leaving:
             return
         self.leaving = True
+        if self.service:
+            self.service.leave()
+        if self.service or self.delivery.in_flight:
+            signal.alarm(LEAVE_WITHIN)
         if not self.delivery.in_flight:
             raise Leave
-        signal.alarm(LEAVE_WITHIN)
 
     def _on_sighup(self, *_: object) -> None:
         self.reload_wanted = True
@@ -184,7 +192,7 @@ class Sender:
             self.intake.floods.end(everything=True)
             self.backlog.all_due()
             self.intake.delayed.clear()
-            self.connection.pause.end()
+            self._end_pause()
             self.flush_began = now
         if trigger.CALL in rung:
             self.call_rang = True
@@ -196,8 +204,7 @@ class Sender:
 
     def _work(self) -> bool:
         """Take calls in and send a window of messages. Returns whether there was anything to do."""
-        if self.service:
-            self.service.alive()
+        self._alive()
         self.queue.catch_up()
         self._read_queue()
         current = self._current_settings()
@@ -232,6 +239,10 @@ class Sender:
             self.housekeeping.tidy(current.pop, current.spool, self.results.count)
             self._report()
         return worked
+
+    def _alive(self) -> None:
+        if self.service:
+            self.service.alive()
 
     def _session_wanted(self) -> bool:
         """Whether to sign in before the first message."""
@@ -276,6 +287,7 @@ class Sender:
             self._nothing_can_be_sent(str(error))
             return None
         self.connection.pause.end()
+        self._resume_pause(self.settings)
         if self.service:
             self.service.follow(self.settings)
         return self.settings
@@ -288,19 +300,52 @@ class Sender:
             session = self.connection.open(
                 current.xmpp,
                 state.resource(self.queue.path),
-                self.replies.step,
+                self._on_step,
                 lambda *error: self.delivery.on_error(current, *error),
                 self.replies.receipt,
+                self._alive,
             )
             self.delivery.send(session, names, current, self.book.facts, lambda: self._take_more_in(current))
-            self.connection.pause.end()
+            self._end_pause()
             self.log.problems_are_over(log.SESSION)
         except SessionError as error:
             self.connection.failed(error.refused)
+            self.refused = self._refusal(current, str(error)) if error.refused else None
+            self._report()
             self._nothing_can_be_sent(str(error))
         except Exception as error:  # a bug: the session may be in any state
             self.connection.failed(refused=False)
             self._nothing_can_be_sent(f"{type(error).__name__}: {error}")
+
+    def _on_step(self, step: str, detail: str) -> None:
+        self._alive()
+        self.replies.step(step, detail)
+
+    def _end_pause(self) -> None:
+        self.connection.pause.end()
+        self.refused = None
+
+    def _refusal(self, current: settings.Settings, reason: str) -> dict[str, object]:
+        """For the sender after this one, so that one that is killed or restarted all the time doesn't get the account
+        locked.
+        """
+        until = uptime() + self.connection.pause.until - time.monotonic()
+        files = [list(file.state or ()) for file in current.files]
+        return {"boot": BOOT, "files": files, "until": until, "length": self.connection.pause.length, "reason": reason}
+
+    def _resume_pause(self, current: settings.Settings) -> None:
+        """That of a sender before, unless a file of the configuration has changed since then."""
+        before, self.refused = self.refused, None
+        try:
+            left, length, reason = float(before["until"]) - uptime(), float(before["length"]), str(before["reason"])
+            known = before["boot"], before["files"]
+        except (TypeError, KeyError, ValueError):  # none was refused
+            return
+        files = [list(file.state or ()) for file in current.files]
+        if known == (BOOT, files) and -LONGEST_REFUSED < left < 2 * LONGEST_REFUSED:
+            self.connection.pause.resume(time.monotonic() + left, length)
+            self.refused = before
+            self._nothing_can_be_sent(reason)
 
     def _take_more_in(self, current: settings.Settings) -> None:
         if self.backlog.count_due(time.monotonic()) < 2 * self.delivery.window.size:  # with those in flight
@@ -345,7 +390,7 @@ class Sender:
             until = min(until, leave_at)
         self._report()
         watched = [side for side in (self.trigger, self.connection.session, self.book.names and self.book) if side]
-        ready = select.select(watched, [], [], max(0.0, until - now))[0]
+        ready = readable(watched, until - now)
         if self.book in ready:
             self._read_book()
         if self.connection.session in ready:
@@ -414,6 +459,7 @@ class Sender:
             "doors": self.service.doors() if self.service else [],
             "session": {"jid": session.jid, "host": session.host, "since": session.since} if session else None,
             "tried": self.tried,
+            "refused": self.refused,
             "problem": self.log.current_problem,
             "last": self.log.last,
         }

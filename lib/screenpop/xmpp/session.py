@@ -38,7 +38,8 @@ class Session:
 
     `on_step(step, detail)` is called after each step of the sign-in, `on_error(stanza id, JID, type, reason)` for each
     error to a message, and `on_receipt(stanza id, JID)` when a client confirms a message (XEP-0184).
-    `redirected_to`: the host that the server named when it ended the previous session, if it did.
+    `redirected_to`: the host that the server named when it ended the previous session, if it did. `on_host()` is called
+    before each host that is tried, which takes up to 90 s.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class Session:
         on_error: OnError,
         on_receipt: OnReceipt,
         redirected_to: str = "",
+        on_host: Callable[[], object] = lambda: None,
     ) -> None:
         self.config, self.on_step, self.on_error, self.on_receipt = config, on_step, on_error, on_receipt
+        self.on_host = on_host
         self.domain = config.jid.domain
         hosts = [*resolver.redirected_hosts(redirected_to), *resolver.find(self.domain, config.server)]
         on_step("DNS", ", ".join(map(str, hosts)))
@@ -106,6 +109,7 @@ class Session:
     def _connect(self, hosts: list[resolver.Host]) -> Client:
         """A stream over verified TLS to the first host that accepts one. Raises the errors of all hosts as one."""
         for number, host in enumerate(hosts, 1):
+            self.on_host()
             client = Client(self.domain)
             self.untried = hosts[number:]
             try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import threading
 import time
 from typing import Any
 
+from ..descriptors import readable, writable
 from . import tls, tls_errors
 from .errors import SessionError
 from .resolver import Host
@@ -86,7 +86,7 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
             # Send the TCP acknowledgement now. The kernel delays it by 40 ms, and a server with more to send may wait
             # for it (Nagle's algorithm), as after each handshake of TLS 1.3.
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        return bool(select.select([self._sock], [], [], timeout)[0])
+        return bool(readable([self._sock], timeout))
 
     def receive(self) -> bytes:
         """The bytes that have arrived; none if they were part of TLS itself."""
@@ -106,11 +106,11 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
                 data = data[self._sock.send(data) :]
                 continue
             except (ssl.SSLWantWriteError, BlockingIOError):
-                to_read, to_write = [], [self._sock]
+                ready = writable
             except ssl.SSLWantReadError:
-                to_read, to_write = [self._sock], []
+                ready = readable
             left = self._owner.deadline - time.monotonic()
-            if left <= 0 or not any(select.select(to_read, to_write, [], left)):
+            if left <= 0 or not ready([self._sock], left):
                 raise TimeoutError("the server doesn't read what is sent")
 
     def disconnect(self) -> None:
