@@ -229,7 +229,7 @@ class PlayedSession:
 
     def process(self, seconds: float) -> None:
         self._must_be_open()
-        if seconds and not self.server.world.select([self], [], [], seconds)[0]:
+        if seconds and not self.server.world.readable([self], seconds):
             return
         os.read(self.reads, 1)
         self.server.raise_at("process")
