@@ -365,6 +365,8 @@ def test_a_thousand_connections_take_no_descriptor_from_the_sender(
         pbx.screen_pop("send", "--number", "A1", "--dialled", "123")
         pbx.wait_until(lambda: "A1" in shown(alice))
         assert state.read(pbx.outbox.path)["pid"] == service.pid
+        problems = [line for line in pbx.log.splitlines() if "not sent yet" in line]
+        assert all("Connection refused" in line for line in problems)
         assert doors.post("B1") == "200"
 
 

@@ -10,7 +10,7 @@ from ..xmpp.session import OnError, OnReceipt, OnStep, Session
 from .backoff import FIRST, LONGEST, SessionPause
 
 KEEP_ALIVE_INTERVAL = 60.0  # seconds, where there is no session to keep alive
-SHORT = 120.0  # seconds: of sessions that end sooner, each begins later after the end of the one before
+SHORT = 10.0  # seconds
 
 
 class Connection:
@@ -47,11 +47,11 @@ class Connection:
         self.pause.begin(time.monotonic(), refused)
 
     def ended(self) -> None:
-        """The server has ended the session. If it ends each soon, as for another client with our address, there is at
-        most one sign-in a second, and without calls one a minute.
+        """The server has ended the session. If it ends each at once, or each time that another client signs in with our
+        address, there is at most one sign-in a second, and without calls one a minute.
         """
         self.close()
-        is_short = time.monotonic() - self._signed_in < SHORT
+        is_short = time.monotonic() - self._signed_in < max(SHORT, 2 * self._after_end)
         self._after_end = min(2 * self._after_end, LONGEST) if is_short and self._after_end else FIRST
         self.pause.after_end(self._signed_in, self._after_end)
 
