@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import socket
@@ -204,3 +205,28 @@ def test_where_others_may_connect_the_dialplan_names_only_configured_recipients(
         service.send(signal.SIGTERM)
         service.ended()
     assert "eve@evil.test" not in pbx.log
+
+
+def test_a_port_that_is_taken_leaves_the_sender_that_is_up_alone(pbx: Pbx, alice: Recipient, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pbx.conf.open("a") as conf:
+            conf.write(f"[fastagi]\nlisten = 127.0.0.1:{taken.getsockname()[1]}\n")
+        pbx.call(variables=WAITING)
+        sender = pbx.sender()
+        with Service(pbx, tmp_path) as service:
+            assert service.ended() == 1
+    assert sender and pbx.sender() == sender
+    assert pbx.call(variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"
+
+
+def test_without_the_default_port_the_service_has_no_fastagi(pbx: Pbx, alice: Recipient, tmp_path: Path) -> None:
+    with pbx.conf.open("a") as conf:
+        conf.write("[fastagi]\n")
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # somebody else has it already
+            stack.enter_context(socket.create_server(("127.0.0.1", 4573)))
+        service = stack.enter_context(Service(pbx, tmp_path))
+        service.wait_for("READY=1")
+        assert state.read(pbx.outbox.path)["doors"] == []
+        assert "listen = 127.0.0.1:4573: Address already in use: there is no FastAGI until" in pbx.log
+        assert pbx.call(variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 
-from ..spool import state
+from ..spool import state, trigger
 from . import _spool
 
 TYPE_CHECKING = False
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Address = tuple[str, int]
     Permitted = Callable[[str], tuple[str, str]]
 
+POLL = 0.5  # seconds
 RETRY = 5.0  # seconds until a spool that can't be used is tried again
 START_WITHIN = 30  # seconds, of which systemd is told again and again while this waits for another sender
 
@@ -56,13 +57,14 @@ def run(arguments: argparse.Namespace) -> int:
     queue = Queue(path)
     service = Service(Outbox(path), Log(default_file()))
     try:
-        trigger = _take_over(queue, service, conf)
-        service.open_doors(_current_settings(conf))
+        service.wait_for_resident(path)
+        service.open_doors(_current_settings(conf))  # first: without them, a sender that is up goes on
+        taken = _take_over(queue, service, conf)
     except Failed as error:
         service.tell(str(error))
         service.close_doors()
         return 1
-    sender = Sender(queue, trigger, conf, service)
+    sender = Sender(queue, taken, conf, service)
     sender.run()
     if not sender.leaving:
         service.tell(f"ending, as the spool {path} is gone or has another sender")
@@ -86,7 +88,7 @@ def _take_over(queue: Queue, service: Service, conf: str) -> Trigger:
     while True:
         try:
             queue.make()
-            return Trigger.take_over(queue.path, lambda: service.wait_for(queue.path))
+            return Trigger.take_over(queue.path, service.keep_starting)
         except OSError as error:
             service.do_without(f"{queue.path}: {error.strerror}")
         service.open_doors(_current_settings(conf))
@@ -107,7 +109,6 @@ class Service:
         self.outbox, self.log, self.systemd = outbox, log, Systemd()
         self._doors: dict[str, tuple[Address, Any]] = {}  # by the names of their sections
         self._token = ""  # of the HTTP door
-        self._waits_for: object = None
         self._does_without = ""
         self._is_ready = False
 
@@ -117,13 +118,20 @@ class Service:
             print(f"service: {text}", file=sys.stderr, flush=True)
         self.log.write(f"service: {text}")
 
-    def wait_for(self, spool: str) -> None:
-        """Another sender has the spool; one that was started for a call leaves soon."""
+    def keep_starting(self) -> None:
+        """Tell systemd that the start takes longer."""
         self.systemd.notify(f"EXTEND_TIMEOUT_USEC={START_WITHIN * 1_000_000}")
-        other = state.read(spool)
-        if other.get("resident") and self._waits_for != other.get("pid"):
-            self._waits_for = other.get("pid")
-            self.tell(f"waiting, as process {self._waits_for} is the resident sender of {spool}")
+
+    def wait_for_resident(self, spool: str) -> None:
+        """Wait for the end of another resident sender, which has the spool and the doors."""
+        told: object = None
+        with contextlib.suppress(OSError):  # the spool can't be used
+            while trigger.has_sender(spool) and (other := state.read(spool)).get("resident"):
+                self.keep_starting()
+                if told != other.get("pid"):
+                    told = other.get("pid")
+                    self.tell(f"waiting, as process {told} is the resident sender of {spool}")
+                time.sleep(POLL)
 
     def do_without(self, problem: str) -> None:
         """The spool can't be used."""
@@ -138,7 +146,12 @@ class Service:
         fastagi = current.fastagi if current else FastagiOptions({})
         self._token = current.http.token if current else ""
         limits = fastagi.allow, _permitted(current) if current and fastagi.allow else None
-        self._open("fastagi", fastagi.listen, lambda address: self._fastagi_door(address, *limits))
+        try:
+            self._open("fastagi", fastagi.listen, lambda address: self._fastagi_door(address, *limits))
+        except Failed as error:
+            if not fastagi.is_default:
+                raise
+            self.tell(f"{error}: there is no FastAGI until [fastagi] listen names another port")  # FreePBX has this one
         if "fastagi" in self._doors:
             self._doors["fastagi"][1].limit(*limits)
         self._open("http", current.http.listen if current else None, self._http_door)
@@ -151,7 +164,8 @@ class Service:
         try:
             made = make(address) if address else None
         except OSError as error:
-            raise Failed(f"[{name}] listen = {_written(address)}: {error.strerror or error}") from error
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise Failed(f"[{name}] listen = {_written(address)}: {why}") from error
         if door:
             del self._doors[name]
             door.close()

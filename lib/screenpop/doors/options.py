@@ -62,6 +62,11 @@ class FastagiOptions(Section):
     listen: Option[tuple[str, int] | None] = Option(_listen, ("127.0.0.1", 4573))
     allow: Option[tuple[Network, ...]] = Option(_networks, ())
 
+    @property
+    def is_default(self) -> bool:
+        """Whether the file doesn't set `listen`."""
+        return "listen" not in self._values
+
     @classmethod
     def complaints(cls, given: Mapping[str, Any]) -> Iterator[str]:
         listen = given.get("listen")
