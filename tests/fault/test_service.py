@@ -290,16 +290,19 @@ def test_a_spool_that_is_moved_away_is_left_and_nothing_of_both_is_lost(
 ) -> None:
     """A supervisor starts it again, with a new one; whoever has moved it brings it back."""
     away = f"{tmp_path}/away"
-    with Service(pbx, tmp_path) as service, calling(doors.call, doors.post) as told:
-        pbx.wait_until(lambda: len(accepted(told)) > 10)
-        os.rename(pbx.outbox.path, away)
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        with calling(doors.call, doors.post) as told:
+            pbx.wait_until(lambda: len(accepted(told)) > 10)
+        os.rename(pbx.outbox.path, away)  # a call that came now would make a new one, which it could go on with
         assert service.ended() == 1
         assert f"ending, as the spool {pbx.outbox.path} is gone or has another sender" in service.output
-    with Service(pbx, tmp_path):
-        for name in os.listdir(f"{away}/new"):
-            os.rename(f"{away}/new/{name}", f"{pbx.outbox.path}/new/{name}")
-        for name in os.listdir(f"{away}/queue"):
-            os.rename(f"{away}/queue/{name}", f"{pbx.outbox.path}/queue/{name}")
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        told["new"] = doors.call("new")
+        for folder in ("new", "queue"):
+            for name in os.listdir(f"{away}/{folder}"):
+                os.rename(f"{away}/{folder}/{name}", f"{pbx.outbox.path}/{folder}/{name}")
     with Service(pbx, tmp_path):
         arrive(pbx, alice, told)
 
