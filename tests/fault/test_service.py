@@ -31,7 +31,9 @@ from parts.scripted import Conversation, ScriptedServer
 from parts.server import free_port
 from parts.service import Service
 from parts.waiting import eventually
+from screenpop.call import Call
 from screenpop.spool import state
+from screenpop.spool.outbox import Outbox
 
 __all__ = ["mounted"]
 
@@ -289,22 +291,21 @@ def test_a_spool_that_is_moved_away_is_left_and_nothing_of_both_is_lost(
     pbx: Pbx, doors: Doors, alice: Recipient, tmp_path: Path
 ) -> None:
     """A supervisor starts it again, with a new one; whoever has moved it brings it back."""
-    away = f"{tmp_path}/away"
+    away = Outbox(f"{tmp_path}/away")
     with Service(pbx, tmp_path) as service:
         service.wait_for("READY=1")
-        with calling(doors.call, doors.post) as told:
-            pbx.wait_until(lambda: len(accepted(told)) > 10)
-        os.rename(pbx.outbox.path, away)  # a call that came now would make a new one, which it could go on with
+        assert doors.call("A1", wait="30") == "DELIVERED"
+        os.rename(pbx.outbox.path, away.path)  # while it has no work, for which it would make a new one
         assert service.ended() == 1
         assert f"ending, as the spool {pbx.outbox.path} is gone or has another sender" in service.output
+    away.put(Call(number="A2", extension="123"))
+    assert pbx.call(callerid="A3", calleridname=None).variables["SCREEN_POP_STATUS"] == "QUEUED"
     with Service(pbx, tmp_path) as service:
         service.wait_for("READY=1")
-        told["new"] = doors.call("new")
-        for folder in ("new", "queue"):
-            for name in os.listdir(f"{away}/{folder}"):
-                os.rename(f"{away}/{folder}/{name}", f"{pbx.outbox.path}/{folder}/{name}")
+        for name in os.listdir(f"{away.path}/new"):
+            os.rename(f"{away.path}/new/{name}", f"{pbx.outbox.path}/new/{name}")
     with Service(pbx, tmp_path):
-        arrive(pbx, alice, told)
+        pbx.wait_until(lambda: set(shown(alice)) == {"A1", "A2", "A3"})
 
 
 def test_a_spool_that_cant_be_used_at_its_start(pbx: Pbx, doors: Doors, alice: Recipient, tmp_path: Path) -> None:
