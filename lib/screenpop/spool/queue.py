@@ -15,7 +15,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from ..call import tie
 from . import files
@@ -94,12 +94,14 @@ class Queue:
                 steps.append(lambda folder=folder, message=message: self._write_message(folder, message))  # type: ignore[misc]
         self._do(call_id(name), *steps, lambda: files.remove(f"{self.path}/new/{name}"))
 
-    def first_messages(self, calls: Iterable[str]) -> list[tuple[str, Message]]:
+    def first_messages(self, calls: Collection[str]) -> list[tuple[str, Message]]:
         """The messages of these calls that an event of theirs may follow, each with its folder. Raises OSError.
 
         `calls`: ids, or what ties the events of a call (call.py): the newest such call is meant, as some systems use an
         id again after a restart.
         """
+        if not calls:  # so the index is not made where no call has later events
+            return []
         if self._by_call is None:
             self._by_call, self._tied = {}, {}
             for name in {*self._unwritten, *(name for folder in MESSAGES for name in self._names(folder))}:
