@@ -318,14 +318,18 @@ def test_phones_whose_own_lines_pop(running: Running) -> None:
 
 
 def test_a_call_that_is_transferred(running: Running) -> None:
-    """By REFER, to a line that pops as well, and that nobody answers."""
+    """By REFER, to a line that pops as well, and that nobody answers. The first call ends with the transfer."""
     call = running.call("is hung up on", "208", "+15550006666")
-    firsts = [running.message() for _ in range(2)]
-    assert [message.body[-6:] for message in firsts] == ["to 208", "to 202"]
-    lasts = [running.message() for _ in range(2)]
+    first = running.message()
+    assert first.body == "Call from +1 555-000-6666 to 208"
+    second, answered = sorted((running.message() for _ in range(2)), key=replaced)
+    assert second.body == "Call from +1 555-000-6666 to 202"
+    assert re.fullmatch(r"Call from \+1 555-000-6666 to 208: answered by reception, [12] s", answered.body)
+    assert_corrects(answered, first)
+    missed = running.message()
+    assert re.fullmatch(r"Missed call from \+1 555-000-6666 to 202, \d\d:\d\d, rang [12] s", missed.body)
+    assert_corrects(missed, second)
     call.end()
-    assert_correct_each(lasts, firsts)
-    assert [message.body[:35] for message in lasts] == ["Missed call from +1 555-000-6666 to"] * 2
     running.settled()
 
 

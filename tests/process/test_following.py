@@ -28,17 +28,25 @@ RECORD = {
     "CDR(dstchannel)": "PJSIP/desk-phone-0000002a",
 }
 UNANSWERED_QUEUE = {"ANSWEREDTIME": "0", "DIALEDTIME": "2", "ABANDONED": "TRUE"}
+ANSWERED = {"DIALSTATUS": "ANSWER", "DIALEDPEERNAME": "PJSIP/reception-00000001"}
+UNANSWERED = {"DIALSTATUS": "NOANSWER", "DIALEDPEERNAME": "", "ANSWEREDTIME": "", "ANSWEREDTIME_MS": ""}
 
 
 def run(outbox: Outbox, channel: Channel, *arguments: str, **how: Any) -> tuple[Call, Result]:
-    """AGI(screen_pop.py,arguments…) on this channel: what is queued by it, and what it says."""
+    """AGI(screen_pop.py,arguments…) on this channel: the one call that is queued by it, and what it says."""
+    (call,), result = run_for_all(outbox, channel, *arguments, **how)
+    return call, result
+
+
+def run_for_all(outbox: Outbox, channel: Channel, *arguments: str, **how: Any) -> tuple[list[Call], Result]:
+    """The same; an event before the new call."""
     before = {call.id for call in calls(outbox)}
     env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SCREEN_POP_SPOOL": outbox.path}
     result = channel.run([SCRIPT, *arguments], env=env, **how)
     assert (result.status, result.stderr) == (0, b"")
     assert result.variables["SCREEN_POP_STATUS"] == "QUEUED"
-    (call,) = (call for call in calls(outbox) if call.id not in before)
-    return call, result
+    queued = [call for call in calls(outbox) if call.id not in before]
+    return sorted(queued, key=lambda call: call.event == "ringing"), result
 
 
 def handlers(*results: Result) -> int:
@@ -168,3 +176,107 @@ def test_a_hostile_peer_is_text(outbox: Outbox) -> None:
     call, result = run(outbox, Channel(callerid="1", variables=variables), "", "", "ended")
     assert call.peer == 'a" 1 SET VARIABLE X 1 [31m'
     assert "X" not in result.variables
+
+
+@pytest.mark.parametrize(
+    ("left", "after", "peer", "talked", "outcome"),
+    [  # as Asterisk 22 has them at a pop after an answer, and at the end of the channel
+        pytest.param(
+            {**ANSWERED, **RECORD}, UNANSWERED, "reception", 9.0, ("missed", "", -1.0), id="transferred, nobody answers"
+        ),
+        pytest.param(
+            {**ANSWERED, **RECORD},
+            {**UNANSWERED, "DIALSTATUS": "BUSY"},
+            *("reception", 9.0, ("busy", "", -1.0)),
+            id="transferred, busy",
+        ),
+        pytest.param(
+            {**ANSWERED, **RECORD},
+            {"DIALEDPEERNAME": "PJSIP/desk-00000002", "ANSWEREDTIME": "5", "ANSWEREDTIME_MS": "5004"},
+            *("reception", 9.0, ("answered", "desk", 5.0)),
+            id="transferred, answered",
+        ),
+        pytest.param(
+            {**ANSWERED, **RECORD},
+            {"CDR(disposition)": "NO ANSWER"},
+            *("reception", 9.0, ("missed", "", -1.0)),
+            id="transferred, given up before a phone rings",
+        ),
+        pytest.param(
+            {**ANSWERED, "ANSWEREDTIME": "1", "ANSWEREDTIME_MS": "1010"},
+            {**UNANSWERED_QUEUE, "ANSWEREDTIME_MS": "0", "QUEUESTATUS": "TIMEOUT", "CDR(disposition)": "NO ANSWER"},
+            *("reception", 1.0, ("missed", "", -1.0)),
+            id="a queue after a phone, nobody answers",
+        ),
+        pytest.param(
+            {**ANSWERED, "ANSWEREDTIME": "1", "ANSWEREDTIME_MS": "1005"},
+            {**RECORD, "ANSWEREDTIME": "1", "ANSWEREDTIME_MS": "1966", "QUEUESTATUS": "CONTINUE"},
+            *("reception", 1.0, ("answered", "desk-phone", 1.0)),
+            id="a queue after a phone, answered",
+        ),
+        pytest.param(
+            {**RECORD, "ANSWEREDTIME": "1", "ANSWEREDTIME_MS": "1003", "QUEUESTATUS": "CONTINUE"},
+            {"VMSTATUS": "SUCCESS"},
+            *("desk-phone", 1.0, ("voicemail", "", -1.0)),
+            id="voicemail after a queue",
+        ),
+        pytest.param(
+            {**RECORD, "ANSWEREDTIME": "1", "QUEUESTATUS": "CONTINUE"},
+            UNANSWERED,
+            *("desk-phone", 1.0, ("missed", "", -1.0)),
+            id="a phone after a queue",
+        ),
+    ],
+)
+def test_a_call_that_was_answered_before_the_channel_pops_again(
+    outbox: Outbox,
+    left: dict[str, str],
+    after: dict[str, str],
+    peer: str,
+    talked: float,
+    outcome: tuple[str, str, float],
+) -> None:
+    channel = Channel(callerid="1", calleridname="Ann", dnid="208", dialplan=CONTEXT)
+    first, _ = run(outbox, channel)
+    channel.state.variables.update(left)
+    (event, second), result = run_for_all(outbox, channel)
+    assert (event.event, event.follows, event.peer, event.talked) == ("answered", first.id, peer, talked)
+    assert (event.number, event.name, event.extension, event.to) == ("1", "Ann", "208", "")
+    assert (second.event, second.follows) == ("ringing", "")
+    assert (handlers(result), result.variables["SCREEN_POP_ID"]) == (0, second.id)
+    third, _ = run(outbox, channel)  # nothing has come between
+    channel.state.variables.update(after)
+    ended, _ = run(outbox, channel, "", "", "ended")
+    assert (ended.event, ended.peer, ended.talked) == outcome
+    assert ended.follows == f"{second.id}&{third.id}"
+
+
+def test_a_call_that_is_transferred_twice(outbox: Outbox) -> None:
+    channel = Channel(callerid="1", dialplan=CONTEXT, variables=RECORD)
+    call, _ = run(outbox, channel)
+    for phone in ("reception", "desk"):
+        channel.state.variables.update(DIALSTATUS="ANSWER", DIALEDPEERNAME=f"PJSIP/{phone}-00000001")
+        (event, following), _ = run_for_all(outbox, channel)
+        assert (event.event, event.follows, event.peer) == ("answered", call.id, phone)
+        call = following
+    assert run(outbox, channel, "", "", "ended")[0].follows == call.id
+
+
+def test_an_answer_from_before_the_channel_popped_first_is_no_outcome(outbox: Outbox) -> None:
+    """Of a line that doesn't pop, to which nobody's message belongs."""
+    channel = Channel(callerid="1", variables={**ANSWERED, "CDR(disposition)": "NO ANSWER"})
+    first, _ = run(outbox, channel)
+    second, _ = run(outbox, channel)
+    ended, _ = run(outbox, channel, "", "", "ended")
+    assert (ended.event, ended.peer, ended.follows) == ("missed", "", f"{first.id}&{second.id}")
+
+
+@pytest.mark.parametrize("left", [UNANSWERED, {**RECORD, **UNANSWERED_QUEUE}, {"DIALSTATUS": "BUSY"}, RECORD])
+def test_a_call_that_nobody_answered_before_the_channel_pops_again_has_not_ended(
+    outbox: Outbox, left: dict[str, str]
+) -> None:
+    channel = Channel(callerid="1", dialplan=CONTEXT)
+    first, _ = run(outbox, channel)
+    channel.state.variables.update(left)
+    second, _ = run(outbox, channel)
+    assert run(outbox, channel, "", "", "ended")[0].follows == f"{first.id}&{second.id}"

@@ -64,6 +64,8 @@ def main() -> None:
     outbox = Outbox(path_from_environment())
     act_as_owner(outbox.path)
     agi.send_all(conversation.commands())
+    if conversation.earlier:
+        conversation.problems += intake.hand_over(outbox, conversation.earlier, 0.0, hang_up.wait_readable)[1]
     status, problems = intake.hand_over(outbox, conversation.call, conversation.seconds, hang_up.wait_readable)
     agi.end(conversation.last_commands(status, problems))
     posix.close(1)  # by which Asterisk sees that nothing follows; the end of this process takes longer

@@ -21,7 +21,9 @@ WAIT = "SCREEN_POP_WAIT"
 
 
 class Conversation:
-    """`call`: what Asterisk says of it. `seconds`: for how long the dialplan wants to wait for the confirmation."""
+    """`call`: what Asterisk says of it. `seconds`: for how long the dialplan wants to wait for the confirmation.
+    `earlier`: the end of the calls that popped on this channel before, if they have ended; to be queued first.
+    """
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class Conversation:
         those that the dialplan may give, and a text about the others, if there are any.
         """
         self.problems: list[str] = []
+        self.earlier: Call | None = None
         self.seconds = 0.0
         self.is_disturbed = False  # something else than a reply was in the place of one
         self._variables: list[tuple[str, str]] = []
@@ -64,7 +67,7 @@ class Conversation:
         key = f"DB(cidname/{call.number})" if call.number and KEY.issuperset(call.number) else ""
         names = [WAIT, following.OWN, following.INHERITED]
         if is_new:
-            names.append(following.HAS_HANDLER)
+            names += [following.HAS_HANDLER, *following.ANSWER]
         elif call.event == "ended":
             names += following.OUTCOME
         values = yield from self._ask([*names, key] if key else names)
@@ -72,17 +75,24 @@ class Conversation:
         self.problems += [problem] if problem else []
         call.cidname = clean(values.get(key, ""))
         if is_new:
+            if following.have_ended(values):
+                yield from self._ask_for_record(values)
+                self.earlier = following.end_before(values, call)
             self._variables = following.begin(values, call)
         else:
             following.describe(values, call)
             if call.event == "ended":
-                if following.needs_record(values):
-                    values.update((yield from self._ask(following.RECORD)))
+                yield from self._ask_for_record(values)
                 following.find_outcome(values, call)
         if is_new and self.seconds:  # the caller may hang up meanwhile, and AGIEXITONHANGUP end the conversation
             for name, value in self._variables:
                 yield Command(set_variable(name, value))
             self._variables = []
+
+    def _ask_for_record(self, values: dict[str, str]) -> Generator[Command, bool, None]:
+        """Add it to the values, if the outcome can't be known without it."""
+        if following.needs_record(values):
+            values.update((yield from self._ask(following.RECORD)))
 
     def _ask(self, names: Sequence[str]) -> Generator[Command, bool, dict[str, str]]:
         """The values; none if there is no answer, as the call must still be queued."""

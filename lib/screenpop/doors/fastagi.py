@@ -323,6 +323,8 @@ class Connection:
         conversation = yield from self._conversation()
         self.is_hung_up |= b"HANGUP\n" in self._said
         is_waited_for = conversation.seconds > 0 and not self.is_hung_up
+        if conversation.earlier:
+            conversation.problems += HandedOver(self.door.outbox, conversation.earlier, False, self.door.ring).problems
         handed = HandedOver(self.door.outbox, conversation.call, is_waited_for, self.door.ring)
         if handed.replies:
             yield from self._wait(handed, handed.replies.fileno(), conversation.seconds)

@@ -2,26 +2,25 @@
 
 SCREEN_POP_ID has the ids of the calls that popped on a channel, joined by "&". The channels that it dials inherit it:
 so an event on one of those (`answered`, from `Dial(…,U(…))`) tells which call it follows. SCREEN_POP_OWN has those of
-this channel alone: when it ends, only these calls have ended.
+this channel alone: when it ends, only these calls have ended. Those that have been answered when the channel pops again,
+as after a transfer, have ended before. SCREEN_POP_BEFORE tells the answer before a pop from one that comes after it.
 """
 
 from __future__ import annotations
+
+from ..call import Call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..call import Call
-
-INHERITED, OWN = "SCREEN_POP_ID", "SCREEN_POP_OWN"
+INHERITED, OWN, BEFORE = "SCREEN_POP_ID", "SCREEN_POP_OWN", "SCREEN_POP_BEFORE"
 CONTEXT = "screen_pop"  # in the dialplan (extensions.conf.sample)
 HANDLER = f"{CONTEXT},ended,1"
 HAS_HANDLER = f"DIALPLAN_EXISTS({HANDLER})"
 # of the channel; after Dial(), Queue() and VoiceMail()
-OUTCOME = (
-    *("DIALSTATUS", "ANSWEREDTIME", "DIALEDPEERNAME", "QUEUESTATUS", "ABANDONED", "MEMBERNAME"),
-    "VMSTATUS",
-)
+ANSWER = (BEFORE, "DIALSTATUS", "ANSWEREDTIME", "ANSWEREDTIME_MS", "DIALEDPEERNAME", "ABANDONED", "MEMBERNAME")
+OUTCOME = (*ANSWER, "QUEUESTATUS", "VMSTATUS")
 RECORD = ("CDR(disposition)", "CDR(billsec)", "CDR(dstchannel)")  # of the call
 MOST_IDS = 20  # of the last calls on one channel
 _ID = frozenset("0123456789abcdef.-")
@@ -29,17 +28,65 @@ _ID = frozenset("0123456789abcdef.-")
 
 def begin(values: Mapping[str, str], call: Call) -> list[tuple[str, str]]:
     """A call comes. The variables that leave its id for later events, and register the handler once per channel, where
-    there is one. `values`: of INHERITED, OWN and HAS_HANDLER; what is missing is not known.
+    there is one. `values`: of INHERITED, OWN, HAS_HANDLER and ANSWER; what is missing is not known.
     """
-    own = _ids(values, OWN)
-    ids = [*_ids(values, INHERITED), call.id]
-    made = [
-        (f"__{INHERITED}", "&".join(ids[-MOST_IDS:])),  # __: the dialled channels inherit it
-        (OWN, "&".join([*own, call.id][-MOST_IDS:])),
-    ]
+    own, inherited = _ids(values, OWN), _ids(values, INHERITED)
+    if have_ended(values):
+        inherited = [one for one in inherited if one not in own]
+        made = [(OWN, call.id)]
+    else:
+        made = [(OWN, "&".join([*own, call.id][-MOST_IDS:]))]
+    made.append((f"__{INHERITED}", "&".join([*inherited, call.id][-MOST_IDS:])))  # __: the dialled channels inherit it
     if not own and values.get(HAS_HANDLER) == "1":
         made.append(("CHANNEL(hangup_handler_push)", HANDLER))
+    if _is_answered(values):
+        made.append((BEFORE, f"{values.get('DIALEDPEERNAME', '')}&{_lasted(values)}"))
     return made
+
+
+def have_ended(values: Mapping[str, str]) -> bool:
+    """Whether calls have popped on the channel before, and been answered since. `values`: of OWN and ANSWER."""
+    return bool(_ids(values, OWN)) and _is_answered(values)
+
+
+def _is_answered(values: Mapping[str, str]) -> bool:
+    """By Dial() or Queue(), since the last pop."""
+    new = _since_pop(values)
+    return new.get("DIALSTATUS") == "ANSWER" or bool(new.get("ANSWEREDTIME") and not new.get("ABANDONED"))
+
+
+def _since_pop(values: Mapping[str, str]) -> dict[str, str]:
+    """The values, without an answer that was there when the channel popped last. Dial() and Queue() each leave what the
+    other has set; only ANSWEREDTIME is set by both.
+    """
+    new = dict(values)
+    peer, _, lasted = values.get(BEFORE, "").rpartition("&")
+    if peer and values.get("DIALEDPEERNAME") == peer:
+        new["DIALSTATUS"] = new["DIALEDPEERNAME"] = ""
+    if lasted and _lasted(values) == lasted:
+        new["ANSWEREDTIME"] = ""
+    return new
+
+
+def end_before(values: Mapping[str, str], call: Call) -> Call:
+    """The end of the calls that popped on the channel before this one, and that were answered. `values`: of OWN, and
+    those of find_outcome. A transfer leaves the number that was dialled first.
+    """
+    ended = Call(
+        follows="&".join(_ids(values, OWN)),
+        number=call.number,
+        name=call.name,
+        presentation=call.presentation,
+        withheld=call.withheld,
+        dnid=call.dnid,
+        extension=call.dnid,
+        context=call.context,
+        channel=call.channel,
+        uniqueid=call.uniqueid,
+        cidname=call.cidname,
+    )
+    find_outcome(values, ended)
+    return ended
 
 
 def describe(values: Mapping[str, str], call: Call) -> None:
@@ -52,12 +99,13 @@ def describe(values: Mapping[str, str], call: Call) -> None:
 
 def needs_record(values: Mapping[str, str]) -> bool:
     """Whether the outcome can't be known from OUTCOME alone."""
-    return values.get("DIALSTATUS") != "ANSWER" or not values.get("ANSWEREDTIME")
+    new = _since_pop(values)
+    return new.get("DIALSTATUS") != "ANSWER" or not new.get("ANSWEREDTIME")
 
 
 def find_outcome(values: Mapping[str, str], call: Call) -> None:
     """What has become of the calls that have ended. `values`: of OUTCOME, and of RECORD if that is needed."""
-    known = {name: values.get(name, "") for name in (*OUTCOME, *RECORD)}
+    known = {**dict.fromkeys((*OUTCOME, *RECORD), ""), **_since_pop(values)}
     dialled, seconds = known["DIALSTATUS"], known["ANSWEREDTIME"]
     disposition = "" if dialled else known["CDR(disposition)"]
     if dialled == "ANSWER" or _is_answered_otherwise(known, disposition):
@@ -88,6 +136,11 @@ def _member(known: Mapping[str, str]) -> str:
     """Of a queue: MEMBERNAME is set if queues.conf has setinterfacevar, and is a name, or a channel without number."""
     member = known["MEMBERNAME"]
     return _user(f"{member}-") or member or _user(known["CDR(dstchannel)"])
+
+
+def _lasted(values: Mapping[str, str]) -> str:
+    """For how long the caller was connected, as exactly as Asterisk tells."""
+    return values.get("ANSWEREDTIME_MS") or values.get("ANSWEREDTIME", "")
 
 
 def _ids(values: Mapping[str, str], variable: str) -> list[str]:
