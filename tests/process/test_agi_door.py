@@ -47,7 +47,11 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = str(ROOT / "screen_pop.py")
 FROM_SCRIPT = "<"
 GET = "GET FULL VARIABLE"
-ASKED = ["SCREEN_POP_WAIT", "SCREEN_POP_OWN", "SCREEN_POP_ID", "DIALPLAN_EXISTS(screen_pop,ended,1)"]
+ASKED = [
+    *("SCREEN_POP_WAIT", "SCREEN_POP_OWN", "SCREEN_POP_ID", "DIALPLAN_EXISTS(screen_pop,ended,1)"),
+    *("SCREEN_POP_BEFORE", "DIALEDTIME_MS", "ANSWEREDTIME_MS", "ANSWEREDTIME", "DIALSTATUS", "DIALEDPEERNAME"),
+    *("ABANDONED", "MEMBERNAME"),
+]
 NAME = "DB(cidname/%s)"
 FOLLOWING = re.compile("^SET VARIABLE.*SCREEN_POP_(ID|OWN)")  # the commands for later events (test_following.py)
 SET = 'SET VARIABLE "SCREEN_POP_STATUS" "{}"'.format

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -198,9 +199,9 @@ def test_a_hostile_peer_is_text(outbox: Outbox) -> None:
         ),
         pytest.param(
             {**ANSWERED, **RECORD},
-            {"CDR(disposition)": "NO ANSWER"},
-            *("reception", 9.0, ("missed", "", -1.0)),
-            id="transferred, given up before a phone rings",
+            {**RECORD, "CDR(billsec)": "2", "CDR(dstchannel)": ""},
+            *("reception", 9.0, ("answered", "", 2.0)),
+            id="transferred, only an announcement",
         ),
         pytest.param(
             {**ANSWERED, "ANSWEREDTIME": "1", "ANSWEREDTIME_MS": "1010"},
@@ -219,6 +220,12 @@ def test_a_hostile_peer_is_text(outbox: Outbox) -> None:
             {"VMSTATUS": "SUCCESS"},
             *("desk-phone", 1.0, ("voicemail", "", -1.0)),
             id="voicemail after a queue",
+        ),
+        pytest.param(
+            {**RECORD, "ANSWEREDTIME": "0", "ANSWEREDTIME_MS": "0", "DIALEDTIME_MS": "1618"},
+            {**UNANSWERED, "DIALEDTIME_MS": ""},
+            *("desk-phone", -1.0, ("missed", "", -1.0)),
+            id="transferred out of a queue",
         ),
         pytest.param(
             {**RECORD, "ANSWEREDTIME": "1", "QUEUESTATUS": "CONTINUE"},
@@ -249,6 +256,33 @@ def test_a_call_that_was_answered_before_the_channel_pops_again(
     ended, _ = run(outbox, channel, "", "", "ended")
     assert (ended.event, ended.peer, ended.talked) == outcome
     assert ended.follows == f"{second.id}&{third.id}"
+
+
+FAILING = """\
+import sys; sys.path.insert(0, {lib!r})
+from screenpop.spool import outbox
+from screenpop.doors import agi
+put = outbox.Outbox.put
+def put_some(self, call):
+    if call.event in {events}: raise OSError("disk full")
+    put(self, call)
+outbox.Outbox.put = put_some
+agi.main()
+"""
+
+
+@pytest.mark.parametrize(("events", "status"), [(("answered",), "QUEUED"), (("answered", "ringing"), "FAILED")])
+def test_an_event_that_can_be_written_nowhere_doesnt_harm_the_call(
+    outbox: Outbox, tmp_path: Path, events: tuple[str, ...], status: str
+) -> None:
+    channel = Channel(callerid="1", variables={"SCREEN_POP_OWN": "1.2-a", **ANSWERED})
+    program = tmp_path / "failing.py"
+    program.write_text(FAILING.format(lib=str(Path(SCRIPT).parent / "lib"), events=events))
+    result = channel.run([sys.executable, program], env={"SCREEN_POP_SPOOL": outbox.path})
+    assert (result.status, result.stderr, result.variables["SCREEN_POP_STATUS"]) == (0, b"", status)
+    assert [call.event for call in calls(outbox)] == ["ringing"] * (status == "QUEUED")
+    assert result.verbose == ["screen_pop: the spool can't be written (disk full), nor can memory (disk full)"]
+    shutil.rmtree(outbox.spare_path)
 
 
 def test_a_call_that_is_transferred_twice(outbox: Outbox) -> None:

@@ -108,7 +108,7 @@ class Conversation:
     def last_commands(self, status: str, problems: Sequence[str] = ()) -> str:
         """What tells the dialplan how it went: to be sent at once, as nobody waits for the replies."""
         variables = [*self._variables, ("SCREEN_POP_STATUS", status)]
-        texts = (verbose(f"screen_pop: {text}") for text in (*self.problems, *problems))
+        texts = (verbose(f"screen_pop: {text}") for text in dict.fromkeys((*self.problems, *problems)))
         return "".join([*texts, *(set_variable(name, value) for name, value in variables)])
 
 

@@ -2,8 +2,8 @@
 
 SCREEN_POP_ID has the ids of the calls that popped on a channel, joined by "&". The channels that it dials inherit it:
 so an event on one of those (`answered`, from `Dial(…,U(…))`) tells which call it follows. SCREEN_POP_OWN has those of
-this channel alone: when it ends, only these calls have ended. Those that have been answered when the channel pops again,
-as after a transfer, have ended before. SCREEN_POP_BEFORE tells the answer before a pop from one that comes after it.
+this channel alone: when it ends, only these calls have ended. Those that were answered before the channel pops again,
+as after a transfer, have ended by then. SCREEN_POP_BEFORE tells an answer before the last pop from one after it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ CONTEXT = "screen_pop"  # in the dialplan (extensions.conf.sample)
 HANDLER = f"{CONTEXT},ended,1"
 HAS_HANDLER = f"DIALPLAN_EXISTS({HANDLER})"
 # of the channel; after Dial(), Queue() and VoiceMail()
-ANSWER = (BEFORE, "DIALSTATUS", "ANSWEREDTIME", "ANSWEREDTIME_MS", "DIALEDPEERNAME", "ABANDONED", "MEMBERNAME")
+TIMES = ("DIALEDTIME_MS", "ANSWEREDTIME_MS", "ANSWEREDTIME")
+ANSWER = (BEFORE, *TIMES, "DIALSTATUS", "DIALEDPEERNAME", "ABANDONED", "MEMBERNAME")
 OUTCOME = (*ANSWER, "QUEUESTATUS", "VMSTATUS")
 RECORD = ("CDR(disposition)", "CDR(billsec)", "CDR(dstchannel)")  # of the call
 MOST_IDS = 20  # of the last calls on one channel
@@ -40,7 +41,7 @@ def begin(values: Mapping[str, str], call: Call) -> list[tuple[str, str]]:
     if not own and values.get(HAS_HANDLER) == "1":
         made.append(("CHANNEL(hangup_handler_push)", HANDLER))
     if _is_answered(values):
-        made.append((BEFORE, f"{values.get('DIALEDPEERNAME', '')}&{_lasted(values)}"))
+        made.append((BEFORE, f"{values.get('DIALEDPEERNAME', '')}&{_times(values)}"))
     return made
 
 
@@ -57,14 +58,14 @@ def _is_answered(values: Mapping[str, str]) -> bool:
 
 def _since_pop(values: Mapping[str, str]) -> dict[str, str]:
     """The values, without an answer that was there when the channel popped last. Dial() and Queue() each leave what the
-    other has set; only ANSWEREDTIME is set by both.
+    other has set; only the times are set by both.
     """
     new = dict(values)
-    peer, _, lasted = values.get(BEFORE, "").rpartition("&")
+    peer, _, times = values.get(BEFORE, "").rpartition("&")
     if peer and values.get("DIALEDPEERNAME") == peer:
         new["DIALSTATUS"] = new["DIALEDPEERNAME"] = ""
-    if lasted and _lasted(values) == lasted:
-        new["ANSWEREDTIME"] = ""
+    if _times(values) == times:
+        new["ANSWEREDTIME"] = new["ANSWEREDTIME_MS"] = ""
     return new
 
 
@@ -111,7 +112,8 @@ def find_outcome(values: Mapping[str, str], call: Call) -> None:
     if dialled == "ANSWER" or _is_answered_otherwise(known, disposition):
         seconds = seconds or known["CDR(billsec)"]
         call.event = "answered"
-        call.talked = float(seconds) if seconds.isdecimal() else -1.0
+        is_cut = known["ANSWEREDTIME_MS"] == "0"  # by a transfer: Queue() begins with this
+        call.talked = float(seconds) if seconds.isdecimal() and not is_cut else -1.0
         call.peer = _user(known["DIALEDPEERNAME"]) if dialled == "ANSWER" else _member(known)
     elif known["VMSTATUS"] == "SUCCESS":
         call.event = "voicemail"
@@ -138,9 +140,8 @@ def _member(known: Mapping[str, str]) -> str:
     return _user(f"{member}-") or member or _user(known["CDR(dstchannel)"])
 
 
-def _lasted(values: Mapping[str, str]) -> str:
-    """For how long the caller was connected, as exactly as Asterisk tells."""
-    return values.get("ANSWEREDTIME_MS") or values.get("ANSWEREDTIME", "")
+def _times(values: Mapping[str, str]) -> str:
+    return "/".join(values.get(name, "") for name in TIMES)
 
 
 def _ids(values: Mapping[str, str], variable: str) -> list[str]:
