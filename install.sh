@@ -525,6 +525,8 @@ RestartSec=5
 # A host that doesn't answer can take 90 s.
 WatchdogSec=180
 TimeoutStopSec=15
+# It ends so if the server confirms nothing before it must leave; what was not confirmed stays in the spool.
+SuccessExitStatus=SIGALRM
 
 # The sender needs 30 to 50 MB, with [pop] places 100 MB more.
 MemoryMax=512M

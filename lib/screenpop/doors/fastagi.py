@@ -209,9 +209,9 @@ class Door:
             time.sleep(0.01)  # it may come again at once
             return False
         if self._networks and not self._may_connect(host):
-            self._refuse(sock, "network", f"{host} is not in [fastagi] allow")
+            self._refuse(sock, host, "network", f"{host} is not in [fastagi] allow")
         elif self._conversations >= self._most:
-            self._refuse(sock, "connections", f"{self._most} conversations are in progress, no more are possible")
+            self._refuse(sock, host, "connections", f"{self._most} conversations are in progress, no more are possible")
         else:
             self._conversations += 1
             self._begin(Connection(self, sock, host))
@@ -223,9 +223,9 @@ class Door:
         address = ip_address(host)
         return any(address in network for network in self._networks)
 
-    def _refuse(self, sock: socket.socket, kind: str, text: str) -> None:
+    def _refuse(self, sock: socket.socket, host: str, kind: str, text: str) -> None:
         self.report(kind, text)
-        connection = Connection(self, sock, "", refusal=text)
+        connection = Connection(self, sock, host, refusal=text)
         if len(self._connections) < self._most + MOST_REFUSED:
             self._begin(connection)
         else:
