@@ -59,6 +59,13 @@ QUIET = 5.0  # seconds without a message after which the missing ones count as l
 NUMBER = re.compile(r"\+1 ?212-?(\d{3})-?(\d{4})")  # identifies a pop; for reading, or as it came
 
 
+def memory(pid: int) -> float:
+    """Of a process, in MB."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return float(found[1]) / 1024
+
+
 @dataclass(frozen=True)
 class Held:
     """One call, and the times before and after AGI(), in microseconds since the epoch."""

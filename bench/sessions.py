@@ -8,7 +8,6 @@ They sign in one after the other, each with an account of its own, to an ejabber
 from __future__ import annotations
 
 import os
-import re
 import sys
 import tempfile
 import time
@@ -19,14 +18,8 @@ from drain import processor_time
 from parts.certificates import Authority
 from parts.ejabberd import Ejabberd
 from parts.pbx import DOMAIN, Pbx
+from real import memory
 from screenpop.xmpp.session import Session
-
-
-def memory(pid: int) -> float:
-    """Of a process, in MB."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return float(found[1]) / 1024
 
 
 def nothing(*_: object) -> None:

@@ -8,7 +8,6 @@ The harness plays Asterisk (tests/fake_agi.py), each call on a connection of its
 from __future__ import annotations
 
 import contextlib
-import re
 import statistics
 import sys
 import tempfile
@@ -22,18 +21,10 @@ from parts.pbx import Pbx
 from parts.prosody import Prosody
 from parts.recipient import Recipient
 from parts.service import Service
-from real import QUIET, number, numbers_in, real_prosody
+from real import QUIET, memory, number, numbers_in, real_prosody
 
 AT_ONCE = 32  # calls that the harness plays side by side
 MEMORY, GROWTH = 60.0, 5.0  # targets: MB at most; MB from a quarter of the calls to the end
-RESIDENT = re.compile(r"VmRSS:\s+(\d+) kB")
-
-
-def memory(pid: int) -> float:
-    """Of a process, in MB."""
-    found = RESIDENT.search(Path(f"/proc/{pid}/status").read_text())
-    assert found
-    return float(found[1]) / 1024
 
 
 def steady(prosody: Prosody, folder: Path, count: int, rate: int) -> list[str]:

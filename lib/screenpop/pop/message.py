@@ -114,7 +114,7 @@ def _values(
         "rang": _rang(call, last, texts),
     }
     values["outcome"] = _outcome(last.event, values, texts)
-    values = {placeholder: clean(value, LONGEST_FIELD) if value else "" for placeholder, value in values.items()}
+    values = {placeholder: clean(value, LONGEST_FIELD) for placeholder, value in values.items()}
     values["caller"] = ", ".join(filter(None, (values["name"], values["number"])))
     values["url"] = _link(known.get("url", ""))
     return values
