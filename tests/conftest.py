@@ -120,13 +120,9 @@ def new_server_folder(server_folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def box() -> Iterator[Box]:
-    from parts.box import Box, BoxUnavailable
+    from parts.box import box_or_skip
 
-    try:
-        box = Box()
-    except BoxUnavailable as why:
-        pytest.skip(f"no real Asterisk: {why}")
-    with box:
+    with box_or_skip() as box:
         yield box
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from parts.asterisk import Asterisk
-from parts.box import Box, BoxUnavailable
+from parts.box import box_or_skip
 from parts.certificates import Certificate
 from parts.numbers import as_shown
 from parts.pbx import CHECKOUT, in_real_asterisk
@@ -74,10 +74,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running(prosody: Prosody) -> Iterator[Running]:
-    try:
-        box = Box()
-    except BoxUnavailable as why:
-        pytest.skip(f"no real Asterisk: {why}")
+    box = box_or_skip()
     sample = (CHECKOUT / "extensions.conf.sample").read_text()
     with box, in_real_asterisk(box, prosody, DIALPLAN + sample, linger=60) as (asterisk, alice):
         yield Running(asterisk, prosody, alice)
@@ -192,10 +189,7 @@ def test_an_outbox_that_belongs_to_somebody_else(running: Running) -> None:
 def test_twenty_calls_while_the_server_is_down_arrive_by_themselves(
     certificate: Certificate, new_server_folder: Path
 ) -> None:
-    try:
-        box = Box()
-    except BoxUnavailable as why:
-        pytest.skip(f"no real Asterisk: {why}")
+    box = box_or_skip()
     server = Prosody(new_server_folder, certificate, offline=True)
     with box, server, in_real_asterisk(box, server, DIALPLAN, late_after=0) as (asterisk, _):
         server.stop()

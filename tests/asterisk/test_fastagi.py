@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from parts.asterisk import Asterisk
-from parts.box import Box, BoxUnavailable
+from parts.box import box_or_skip
 from parts.fastagi import FastAgiServer
 from parts.numbers import as_shown
 from parts.pbx import in_real_asterisk
@@ -64,10 +64,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running(prosody: Prosody) -> Iterator[Running]:
-    try:
-        box = Box()
-    except BoxUnavailable as why:
-        pytest.skip(f"no real Asterisk: {why}")
+    box = box_or_skip()
     with box, in_real_asterisk(box, prosody, DIALPLAN, configuration_of_asterisk=MODULES) as (asterisk, alice):
         with FastAgiServer(box) as server:
             yield Running(asterisk, prosody, alice, server.url)

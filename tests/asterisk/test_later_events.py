@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from parts.asterisk import Asterisk
-from parts.box import PREFIX, Box, BoxUnavailable
+from parts.box import PREFIX, box_or_skip
 from parts.certificates import Certificate
 from parts.numbers import as_shown
 from parts.pbx import CHECKOUT, DOMAIN, in_real_asterisk
@@ -184,10 +184,7 @@ def running(started: Running) -> Running:
 def started(
     server_folder: Path, certificate: Certificate, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
-    try:
-        box = Box()
-    except BoxUnavailable as why:
-        pytest.skip(f"no real Asterisk: {why}")
+    box = box_or_skip()
     rooms = f'Component "{ROOM_SERVICE}" "muc"\n'
     server = Prosody(server_folder / "restarted", certificate, accounts=ACCOUNTS, offline=True, extra=rooms)
     # Asterisk looks its machine's name up for each call; a name server's timeout would hold the calls up

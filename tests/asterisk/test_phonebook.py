@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import pytest
 
 from parts.asterisk import CONFIG, Asterisk, watch
-from parts.box import PREFIX, Box, BoxUnavailable
+from parts.box import PREFIX, Box, box_or_skip
 from parts.pbx import in_real_asterisk
 from parts.prosody import Prosody
 from parts.recipient import Recipient
@@ -85,10 +85,7 @@ def replace_customers(box: Box, text: str) -> None:
 @contextlib.contextmanager
 def running_asterisk(prosody: Prosody, sections: str, customers: str) -> Iterator[Running]:
     """With an index of the customers, and a sender, which has made it."""
-    try:
-        box = Box()
-    except BoxUnavailable as why:
-        pytest.skip(f"no real Asterisk: {why}")
+    box = box_or_skip()
     with box, in_real_asterisk(box, prosody, DIALPLAN, sections, linger=60) as (asterisk, alice):
         replace_customers(box, HEADER + customers)
         made = Running(asterisk, alice)

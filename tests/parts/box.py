@@ -196,6 +196,16 @@ class Box:
         self.close()
 
 
+def box_or_skip() -> Box:
+    """A box with Asterisk; where there can be none, the test is skipped."""
+    import pytest  # here: the measurements and the demo have no need of it
+
+    try:
+        return Box()
+    except BoxUnavailable as why:
+        pytest.skip(f"no real Asterisk: {why}")
+
+
 def debootstrap(suite: str, kind: str, folder: Path) -> None:
     # If interrupted, debootstrap leaves mounts behind and may continue: so it gets namespaces that end with us.
     apart = ["setpriv", "--pdeathsig", "KILL", *APART, "--mount-proc"]
