@@ -92,7 +92,7 @@ def test_waiting_for_the_confirmation(running: Running) -> None:
 
 
 def test_the_end_of_the_call_corrects_its_message(running: Running) -> None:
-    running.call(__ENDS="yes")
+    running.call(__ENDS="yes", SCREEN_POP_WAIT="10")  # else it may be over before its first message goes out
     assert running.next_body() == "Call from Bob Example, +1 555-123-4567 to 123"
     body = running.next_body()
     assert re.fullmatch(r"Missed call from Bob Example, \+1 555-123-4567 to 123, \d\d:\d\d, rang 0 s", body)

@@ -126,7 +126,7 @@ def calling(*ways: Callable[[str], str]) -> Iterator[dict[str, str]]:
 
 
 def accepted(told: dict[str, str]) -> set[str]:
-    return {number for number, what in list(told.items()) if what in ACCEPTED}
+    return {number for number, what in told.copy().items() if what in ACCEPTED}
 
 
 def shown(alice: Recipient) -> dict[str, set[str]]:
@@ -185,7 +185,7 @@ def test_a_second_one_takes_over_when_the_first_is_killed(
             second.wait_for("READY=1")
             before = len(accepted(told))
             pbx.wait_until(lambda: len(accepted(told)) > before + 20)
-            arrive(pbx, alice, dict(told))
+            arrive(pbx, alice, told.copy())
             assert state.read(pbx.outbox.path)["pid"] == second.pid
 
 
