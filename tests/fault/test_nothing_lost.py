@@ -63,6 +63,7 @@ class Server(world.Server):
         self.delivered: Counter[Pair] = Counter()  # by stanza id and recipient
         self.numbers: dict[str, str] = {}  # the callers' numbers by call id
         self.summed_up: set[Pair] = set()  # calls that were told in a summary
+        self.corrections: dict[Pair, str] = {}  # their texts
         self.has_disturbed = False  # so that something may have to be sent again
         self.meanwhile: list[Callable[[], object]] = []  # what happens at the next confirmations
         self.late: list[tuple[str, str, str]] = []  # what comes back in a later session: stanza id, recipient, type
@@ -84,11 +85,14 @@ class Server(world.Server):
         super().raise_at(step)
 
     def is_right(self, stanza: world.Stanza) -> None:
-        """It tells of its own call; a correction comes once, for a message that the same recipient has got."""
+        """It tells of its own call; a correction is for a message that the same recipient has got, and there is no other
+        one of it, only the same again.
+        """
         assert stanza.body.startswith(self.numbers[call_of(stanza.id)] + " "), (stanza.id, stanza.body)
         if "replace" in stanza.children:
             replaced = stanza.children["replace"].get("id", "")
             assert stanza.id == f"{replaced}-2" and (replaced, stanza.to) in self.delivered
+            assert self.corrections.setdefault((stanza.id, stanza.to), stanza.body) == stanza.body
 
 
 def counted(world: World, folder: str, name: str) -> set[Pair]:

@@ -347,6 +347,21 @@ def test_on_a_full_disk_the_correction_is_sent_from_memory(world: World) -> None
     assert world.waiting() == [] and len(world.files("sent")) == 2
 
 
+def test_a_correction_that_a_full_disk_did_not_keep_is_followed_by_no_other(world: World) -> None:
+    call = world.call("1", extension="201")
+    world.run(1)
+    event(world, call, peer="bob")
+    world.disk_is_full = True
+    world.run(5)  # then it is killed
+    world.disk_is_full = False
+    event(world, call, event="missed")
+    world.run(MINUTE)
+    corrections = world.server.taken[1:]
+    assert {one.body for one in corrections} == {"Call from 1 to 201: answered by bob"}
+    assert len({one.id for one in corrections}) == 1
+    assert len(world.files("sent")) == 2 and not world.waiting()
+
+
 def test_whoever_waits_for_an_event_is_told(world: World) -> None:
     call = world.call("1", extension="201", to=CAROL)
     world.run(1)

@@ -153,7 +153,8 @@ class Queue:
 
     def sent(self, message: Message) -> None:
         """The server has confirmed it: from now on it is kept for `remember`. If a full disk kept it out of queue/, the
-        call leaves new/ without that.
+        call leaves new/ without that. An event does not: after a kill, its correction is sent again, with the same id.
+        Else nobody would know of it, and the next event would be told by another one.
         """
         now = time.time()
         is_unwritten = self._unwritten.pop(message.name, None) is not None
@@ -165,7 +166,11 @@ class Queue:
             with contextlib.suppress(OSError):  # the file is another user's, or somebody has taken it away
                 os.utime(f"{self.path}/sent/{message.name}", (now, now))
 
-        self._do(message.event.id, keep)
+        if is_unwritten and message.is_second:
+            self._owed[message.event.id].insert(0, keep)
+            self._pay(message.event.id)
+        else:
+            self._do(message.event.id, keep)
 
     def failed(self, message: Message, folder: str = "queue") -> None:
         """It will never be sent, for `message.reason`. The reason is written before the file moves to failed/."""
