@@ -71,6 +71,24 @@ def test_nothing_is_left_when_the_disk_is_full(outbox: Outbox, monkeypatch: pyte
     assert [files(outbox, folder) for folder in FOLDERS] == [[]] * 5
 
 
+def test_a_sender_in_the_same_process_is_handed_what_stands_in_the_spool(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed_over: dict[str, Call] = {}
+    outbox = Outbox(outbox.path, handed_over)
+    call, lost = Call(number="1"), Call(number="2")
+    outbox.put(call)
+    with monkeypatch.context() as patched:
+        patched.setattr(posix, "write", lambda descriptor, data: os.write(-1, data))
+        with pytest.raises(OSError):
+            outbox.put(lost)
+    assert handed_over == {f"{call.id}.json": call}
+    assert list(handed_over) == files(outbox, "new")
+    for number in range(outbox_module.HANDED_OVER + 10):  # a sender that does not come for them
+        outbox.put(Call(number=str(number)))
+    assert len(handed_over) == outbox_module.HANDED_OVER
+
+
 def test_a_call_is_written_whole_even_if_the_system_takes_it_in_pieces(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

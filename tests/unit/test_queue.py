@@ -54,6 +54,7 @@ def queued(outbox: Outbox, queue: Queue, to: str = ALICE, number: str = "1") -> 
     call = put(outbox, number)
     message = Message(call, to)
     queue.accept(f"{call.id}.json", [message])
+    queue.catch_up()
     return message
 
 
@@ -69,6 +70,7 @@ def test_a_call_becomes_a_message_for_each_recipient(outbox: Outbox, queue: Queu
     assert queue.new_calls() == [f"{call.id}.json"]
     waiting, failed = [Message(call, ALICE), Message(call, BOB)], Message(call, "not a jid", "it is no JID")
     queue.accept(f"{call.id}.json", waiting, [failed])
+    queue.catch_up()
     assert [files(outbox, folder) for folder in ("tmp", "new", "sent")] == [[], [], []]
     assert {message.to for message in messages(outbox, "queue")} == {ALICE, BOB}
     assert [(message.to, message.reason) for message in messages(outbox, "failed")] == [("not a jid", "it is no JID")]
@@ -180,6 +182,7 @@ def test_what_has_failed_is_queued_again(outbox: Outbox, queue: Queue) -> None:
 def test_a_call_that_failed_before_its_recipients_were_known_is_new_again(outbox: Outbox, queue: Queue) -> None:
     call = put(outbox)
     queue.accept(f"{call.id}.json", [], [Message(call, NO_RECIPIENT, "given up")])
+    queue.catch_up()
     assert files(outbox, "new") == []
     assert queue.retry() == []
     assert [found.record() for found in calls(outbox)] == [call.record()]
@@ -240,7 +243,9 @@ def test_a_kill_leaves_no_half_written_file_in_failed(outbox: Outbox, kernel: Ke
     call = put(outbox)
     for _ in kernel.kills():
         with contextlib.suppress(Killed):
-            Queue(outbox.path).accept(f"{call.id}.json", [], [Message(call, ALICE, "it is no address")])
+            queue = Queue(outbox.path)
+            queue.accept(f"{call.id}.json", [], [Message(call, ALICE, "it is no address")])
+            queue.catch_up()
         assert {found.reason for found in messages(outbox, "failed")} <= {"it is no address"}
     assert len(files(outbox, "failed")) == 1
 
@@ -260,6 +265,7 @@ def test_a_call_on_a_full_disk_can_be_sent_and_is_written_later(outbox: Outbox, 
     message = Message(call, ALICE)
     kernel.full = True
     queue.accept(f"{call.id}.json", [message])
+    queue.catch_up()
     assert (files(outbox, "new"), files(outbox, "queue"), files(outbox, "tmp")) == ([f"{call.id}.json"], [], [])
     assert queue.trouble == f"{outbox.path}: No space left on device"
     assert queue.new_calls() == []  # or it would be taken in again
@@ -381,7 +387,9 @@ def test_a_sender_that_is_killed_while_it_takes_a_call_in_leaves_the_call_or_all
     failed = [Message(call, "" if NO_RECIPIENT in recipients else "not a jid", "because")]
     for _ in kernel.kills():
         with contextlib.suppress(Killed):
-            Queue(outbox.path).accept(f"{call.id}.json", waiting, failed)
+            queue = Queue(outbox.path)
+            queue.accept(f"{call.id}.json", waiting, failed)
+            queue.catch_up()
         kernel.changes_left = None
         Queue(outbox.path).recover()
         found = [len(files(outbox, folder)) for folder in ("new", "queue", "failed")]
@@ -442,7 +450,9 @@ def test_a_sender_that_is_killed_leaves_each_message_in_one_folder(
 def test_a_sender_that_is_killed_while_it_makes_a_failed_call_new_loses_nothing(outbox: Outbox, kernel: Kernel) -> None:
     call = put(outbox)
     failed = Message(call, NO_RECIPIENT, "given up")
-    Queue(outbox.path).accept(f"{call.id}.json", [], [failed])
+    queue = Queue(outbox.path)
+    queue.accept(f"{call.id}.json", [], [failed])
+    queue.catch_up()
     for _ in kernel.kills():
         with contextlib.suppress(Killed):
             Queue(outbox.path).retry()

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     process.prepare()
     descriptors.allow_enough()
     queue = Queue(path)
-    service = Service(Outbox(path), Log(default_file()))
+    service = Service(Outbox(path, queue.handed_over), Log(default_file()))
     try:
         service.wait_for_resident(path)
         service.open_doors(_current_settings(conf))  # first: without them, a sender that is up goes on

@@ -41,7 +41,7 @@ REPLY_WITHIN = 5.0  # seconds for its reply to a command
 END_WITHIN = 5.0  # seconds for it to take the last commands
 LEAVE_WITHIN = 2.0  # seconds for the conversations in progress when the door is closed
 LOGGED_EVERY = 60.0  # seconds, each kind of trouble
-RING_WITHIN = 0.02  # seconds
+RING_WITHIN = 0.2  # seconds
 BACKLOG = 1024  # connections that the kernel accepts until the door takes them
 STATUS = "SCREEN_POP_STATUS"
 

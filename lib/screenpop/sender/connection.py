@@ -34,11 +34,10 @@ class Connection:
         on_receipt: OnReceipt,
         on_host: Callable[[], object],
     ) -> Session:
-        """The session. Raises SessionError."""
-        if self.session is None:
-            redirected_to, self._redirected_to = self._redirected_to, ""  # once: there may be no server
-            self.session = Session(options, resource, on_step, on_error, on_receipt, redirected_to, on_host)
-            self._signed_in = time.monotonic()
+        """Begin a session. Raises SessionError."""
+        redirected_to, self._redirected_to = self._redirected_to, ""  # once: there may be no server
+        self.session = Session(options, resource, on_step, on_error, on_receipt, redirected_to, on_host)
+        self._signed_in = time.monotonic()
         return self.session
 
     def failed(self, refused: bool) -> None:

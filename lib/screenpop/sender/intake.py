@@ -119,9 +119,11 @@ class Intake:
         return self.tied.get(by, ())
 
     def _ask(self, name: str, book: Book) -> tuple[Call, Any, Lookup]:
-        path = f"{self.queue.path}/new/{name}"
-        record = records.read(path)
-        call = records.call_from(record, path)
+        call, record = self.queue.handed_over.pop(name, None), {}
+        if not call:
+            path = f"{self.queue.path}/new/{name}"
+            record = records.read(path)
+            call = records.call_from(record, path)
         firsts = [] if call.event == EVENTS[0] else self._firsts(call)
         try:
             lookup = book.ask(firsts[0][1].call if firsts else call)

@@ -205,7 +205,6 @@ class Sender:
     def _work(self) -> bool:
         """Take calls in and send a window of messages. Returns whether there was anything to do."""
         self._alive()
-        self.queue.catch_up()
         self._read_queue()
         current = self._current_settings()
         if current is None or not self.queue_is_read:
@@ -230,6 +229,7 @@ class Sender:
         if (due or self._session_wanted()) and self.connection.may_send():
             self._send(due, current)
             worked = True
+        self.queue.catch_up()
         if self.queue.trouble:
             self.log.problem(log.SPOOL, self.queue.trouble)
         elif spool_is_well and not self.intake.delayed and not self.backlog.has_postponed(time.monotonic()):
@@ -294,10 +294,11 @@ class Sender:
 
     def _send(self, names: list[str], current: settings.Settings) -> None:
         if not self.connection.session:  # while the sign-in waits for the server
+            self.queue.catch_up()
             with contextlib.suppress(RuntimeError):  # the system has no more threads: it is done later
                 threading.Thread(target=self.book.prepare, daemon=True).start()
         try:
-            session = self.connection.open(
+            session = self.connection.session or self.connection.open(
                 current.xmpp,
                 state.resource(self.queue.path),
                 self._on_step,
@@ -305,7 +306,7 @@ class Sender:
                 self.replies.receipt,
                 self._alive,
             )
-            self.delivery.send(session, names, current, self.book.facts, lambda: self._take_more_in(current))
+            self.delivery.send(session, names, current, self.book.facts, lambda: self._meanwhile(current))
             self._end_pause()
             self.log.problems_are_over(log.SESSION)
         except SessionError as error:
@@ -347,10 +348,12 @@ class Sender:
             self.refused = before
             self._nothing_can_be_sent(reason)
 
-    def _take_more_in(self, current: settings.Settings) -> None:
+    def _meanwhile(self, current: settings.Settings) -> None:
+        """While the server handles what was sent: take more in, and write it with the rest."""
         if self.backlog.count_due(time.monotonic()) < 2 * self.delivery.window.size:  # with those in flight
             with contextlib.suppress(OSError):  # it will be met again by `_work`
                 self.intake.take_in(current, self.book, in_flight=self.delivery.in_flight)
+        self.queue.catch_up()
 
     def _nothing_can_be_sent(self, reason: str) -> None:
         """No message is to blame: all of them wait, except those that are too old or too many."""
@@ -372,6 +375,7 @@ class Sender:
             self.intake.give_up(reason, give_up_after, set(self.queue.oldest_beyond("new", calls, size)))
         except OSError as error:
             self.log.problem(log.SPOOL, str(error))
+        self.queue.catch_up()
         self.housekeeping.tidy(pop, spool, self.results.count)
 
     def _something_waits(self) -> bool:

@@ -17,6 +17,7 @@ from ..call import Call
 
 FOLDERS = ("tmp", "new", "queue", "sent", "failed")
 MEMORY = "/dev/shm"
+HANDED_OVER = 1000  # calls that are handed over in memory as well
 
 
 def path_from_environment() -> str:
@@ -29,8 +30,9 @@ def path_from_environment() -> str:
 
 
 class Outbox:
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str, handed_over: dict[str, Call] | None = None) -> None:
+        """`handed_over`: where a sender in this process finds calls that it then needn't read (queue.py)."""
+        self.path, self._handed_over = path, handed_over
 
     @property
     def spare_path(self) -> str:
@@ -57,7 +59,7 @@ class Outbox:
             os.makedirs(f"{self.path}/{folder}", mode=0o700, exist_ok=True)
 
     def put(self, call: Call) -> None:
-        """Queue a call, or write again what is known of a queued one. Raises OSError."""
+        """Queue a call. Raises OSError."""
         try:
             self._write(call)
         except FileNotFoundError:
@@ -65,21 +67,23 @@ class Outbox:
             self._write(call)
 
     def _write(self, call: Call) -> None:
+        name = f"{call.id}.json"
         written = f"{self.path}/tmp/{posix.urandom(8).hex()}"
         file = posix.open(written, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
         try:
             data = call.json()
             while data:
                 data = data[posix.write(file, data) :]
-            posix.rename(written, self._queued(call))
+            if self._handed_over is not None and len(self._handed_over) < HANDED_OVER:
+                self._handed_over[name] = call  # before the file is there, by which the sender knows of it
+            posix.rename(written, f"{self.path}/new/{name}")
         except OSError:
             _remove(written)
+            if self._handed_over is not None:
+                self._handed_over.pop(name, None)
             raise
         finally:
             posix.close(file)
-
-    def _queued(self, call: Call) -> str:
-        return f"{self.path}/new/{call.id}.json"
 
     def reply_fifo(self, call_id: str) -> str:
         """Where a door that waits for replies about this call makes a FIFO and reads them (replies.py)."""

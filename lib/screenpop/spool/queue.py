@@ -17,7 +17,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable
 
-from ..call import tie
+from ..call import Call, tie
 from . import files
 from .outbox import Outbox
 from .records import NO_RECIPIENT, SUMMARY, InvalidFile, Message, call_id, message_name, read_message
@@ -28,13 +28,15 @@ STALE = 3600.0  # seconds after which nobody writes to a file in tmp/ any more
 
 
 class Queue:
-    """What a full disk prevents is remembered in memory, and done in its order as soon as there is room (`catch_up`).
-    So no message is sent twice because its result could not be written.
+    """A call is accepted in memory, so that its messages can be sent at once, and is written by `catch_up`. What a full
+    disk prevents is done in its order as soon as there is room. So no message is sent twice because its result could
+    not be written.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.trouble = ""  # why the disk is behind; empty when it is not
+        self.handed_over: dict[str, Call] = {}  # by name: of doors in this process, the same as in new/ (outbox.py)
         self._owed: dict[str, list[Callable[[], None]]] = {}  # by the id of the event: what is still to be done
         self._unwritten: dict[str, Message] = {}  # by name
         self._fresh: dict[str, Message] = {}  # by name: accepted and not loaded yet, so that they needn't be read again
@@ -84,15 +86,21 @@ class Queue:
     def accept(
         self, name: str, waiting: Iterable[Message], failed: Iterable[Message] = (), silent: Iterable[Message] = ()
     ) -> None:
-        """A call in new/ becomes messages. The next sender undoes what is done before a kill (`recover`)."""
+        """A call in new/ becomes messages. `catch_up` writes them. The next sender undoes what is done before a kill
+        (`recover`), and sends what was sent before it again, with the same ids.
+        """
         steps: list[Callable[[], None]] = []
         for folder, messages in (("queue", waiting), ("failed", failed), ("sent", silent)):
             for message in messages:
                 self._unwritten[message.name] = message
+                self._fresh.pop(message.name, None)
+                if folder == "queue" and len(self._fresh) < FRESH:
+                    self._fresh[message.name] = message
                 if self._by_call is not None:
                     self._index(self._by_call, message.name)
                 steps.append(lambda folder=folder, message=message: self._write_message(folder, message))  # type: ignore[misc]
-        self._do(call_id(name), *steps, lambda: files.remove(f"{self.path}/new/{name}"))
+        steps.append(lambda: files.remove(f"{self.path}/new/{name}"))
+        self._owed.setdefault(call_id(name), []).extend(steps)
 
     def first_messages(self, calls: Collection[str]) -> list[tuple[str, Message]]:
         """The messages of these calls that an event of theirs may follow, each with its folder. Raises OSError.
@@ -148,7 +156,7 @@ class Queue:
 
     def load(self, name: str) -> Message:
         """Raises InvalidFile, FileNotFoundError, OSError."""
-        known = self._unwritten.get(name) or self._fresh.pop(name, None)
+        known = self._fresh.pop(name, None) or self._unwritten.get(name)
         return known or read_message(f"{self.path}/queue/{name}")
 
     def sent(self, message: Message) -> None:
@@ -235,7 +243,7 @@ class Queue:
             pass
 
     def catch_up(self) -> None:
-        """Try again to write what could not be written."""
+        """Write what has not been written; `trouble` says what could not be."""
         self.trouble = ""
         for owed in list(self._owed):
             self._pay(owed)
@@ -306,9 +314,6 @@ class Queue:
             if self._unwritten[message.name] is not message:  # a later event has changed it: that is written next
                 return
             del self._unwritten[message.name]
-            self._fresh.pop(message.name, None)
-            if folder == "queue" and not message.reason and len(self._fresh) < FRESH:
-                self._fresh[message.name] = message
 
     def _create(self, name: str, data: bytes) -> None:
         """Write a file at once where it belongs: if a kill leaves a part of it, its call is still in new/ (`recover`).
