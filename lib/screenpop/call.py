@@ -141,7 +141,7 @@ _ESCAPES = {**{code: f"\\u{code:04x}" for code in range(0x20)}, ord('"'): '\\"',
 def _json(value: object) -> str:
     """The same as `json.dumps`, whose import takes longer than everything else that a door does."""
     if isinstance(value, str):
-        return f'"{value.translate(_ESCAPES)}"'
+        return f'"{value if value.isalnum() else value.translate(_ESCAPES)}"'
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_json(name)}: {_json(content)}" for name, content in value.items()) + "}"
     if isinstance(value, (list, tuple)):
