@@ -21,7 +21,10 @@ from parts.spool import messages
 from screenpop.spool import state
 
 WAITING = {"SCREEN_POP_WAIT": "20"}
+# On a busy machine, the import of SQLAlchemy alone takes longer than the default of lookup_wait.
 ROUTES = """
+[pop]
+lookup_wait = 30
 [support]
 type = route
 extension = _3XX
