@@ -78,9 +78,10 @@ class Running:
 @pytest.fixture(scope="module")
 def running(prosody: Prosody) -> Iterator[Running]:
     box = box_or_skip()
-    with box, in_real_asterisk(
-        box, prosody, with_sample(DIALPLAN), configuration_of_asterisk=MODULES
-    ) as (asterisk, alice):
+    with (
+        box,
+        in_real_asterisk(box, prosody, with_sample(DIALPLAN), configuration_of_asterisk=MODULES) as (asterisk, alice),
+    ):
         with FastAgiServer(box) as server:
             yield Running(asterisk, prosody, alice, server.url)
 

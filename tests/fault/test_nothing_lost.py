@@ -85,8 +85,8 @@ class Server(world.Server):
         super().raise_at(step)
 
     def is_right(self, stanza: world.Stanza) -> None:
-        """It tells of its own call; a correction is for a message that the same recipient has got, and there is no other
-        one of it, only the same again.
+        """It tells of its own call. A correction is for a message that the same recipient has got. A message has only one
+        correction, which may be repeated.
         """
         assert stanza.body.startswith(self.numbers[call_of(stanza.id)] + " "), (stanza.id, stanza.body)
         if "replace" in stanza.children:
