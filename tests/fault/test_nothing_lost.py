@@ -85,8 +85,8 @@ class Server(world.Server):
         super().raise_at(step)
 
     def is_right(self, stanza: world.Stanza) -> None:
-        """It tells of its own call. A correction is for a message that the same recipient has got. A message has only
-        one correction, which may be repeated.
+        """It tells of its own call; a correction is for a message that the same recipient has got, and is repeated only
+        as it was.
         """
         assert stanza.body.startswith(self.numbers[call_of(stanza.id)] + " "), (stanza.id, stanza.body)
         if "replace" in stanza.children:
