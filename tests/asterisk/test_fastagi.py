@@ -15,7 +15,7 @@ from parts.asterisk import Asterisk
 from parts.box import box_or_skip
 from parts.fastagi import FastAgiServer
 from parts.numbers import as_shown
-from parts.pbx import in_real_asterisk
+from parts.pbx import CHECKOUT, in_real_asterisk
 from parts.prosody import Prosody
 from parts.recipient import Recipient
 from parts.waiting import eventually
@@ -28,17 +28,30 @@ exten => 123,1,Set(CALLERID(num)=${URIDECODE(${NUMBER})})
  same => n,NoOp(dialplan of ${CALL}: ${AGISTATUS} ${SCREEN_POP_STATUS})
  same => n,Hangup()
 exten => h,1,NoOp(dialplan of ${CALL}: over ${SCREEN_POP_STATUS})
-; as in extensions.conf.sample
-exten => 127,1,Set(CALLERID(num)=${URIDECODE(${NUMBER})})
- same => n,AGI(${DOOR},${CALLERID(num)})
- same => n,ExecIf($["${SCREEN_POP_STATUS}" = ""]?AGI(screen_pop.py))
+
+; one pop, or a second one of the same channel, by a door at SECOND
+exten => both,1,Set(CALLERID(num)=${URIDECODE(${NUMBER})})
+ same => n,Goto(127,1)
+%s
  same => n,NoOp(dialplan of ${CALL}: ${AGISTATUS} ${SCREEN_POP_STATUS})
+ same => n,Set(DOOR=${SECOND})
+ same => n,Set(SECOND=)
+ same => n,GotoIf($["${DOOR}" != ""]?127,1)
 
 [screen_pop]
 exten => ended,1,ExecIf($["${ENDS}" != ""]?AGI(${DOOR},,,ended))
  same => n,Return()
 """
+NOBODY = "agi://127.0.0.1:9/screen_pop"  # where nothing listens
 MODULES = {"modules.conf": "load = func_dialplan.so\nload = func_uri.so\nload = func_cdr.so\n"}
+
+
+def with_sample(dialplan: str) -> str:
+    """The dialplan with the lines before Dial() of extension 127 in extensions.conf.sample."""
+    sample = (CHECKOUT / "extensions.conf.sample").read_text()
+    lines = sample[sample.index("exten => 127,1,") :].partition("\n same => n,Dial(")[0]
+    assert lines.count("agi://127.0.0.1/screen_pop") == 1
+    return dialplan.replace("%s", lines.replace("agi://127.0.0.1/screen_pop", "${DOOR}"))
 
 
 @dataclass
@@ -65,7 +78,10 @@ class Running:
 @pytest.fixture(scope="module")
 def running(prosody: Prosody) -> Iterator[Running]:
     box = box_or_skip()
-    with box, in_real_asterisk(box, prosody, DIALPLAN, configuration_of_asterisk=MODULES) as (asterisk, alice):
+    with (
+        box,
+        in_real_asterisk(box, prosody, with_sample(DIALPLAN), configuration_of_asterisk=MODULES) as (asterisk, alice),
+    ):
         with FastAgiServer(box) as server:
             yield Running(asterisk, prosody, alice, server.url)
 
@@ -77,12 +93,32 @@ def test_a_call_pops_and_the_dialplan_goes_on(running: Running) -> None:
 
 
 def test_while_the_service_is_down_the_script_takes_the_call(running: Running) -> None:
-    about = running.call(door="agi://127.0.0.1:9/screen_pop", exten="127")
+    about = running.call("+15550000001", NOBODY, exten="both")
     running.asterisk.wait_for(f"{about} SUCCESS QUEUED")
-    assert running.next_body() == "Call from Bob Example, +1 555-123-4567 to 127"
-    about = running.call(exten="127")
+    assert running.next_body() == "Call from Bob Example, +1 555-000-0001 to 127"
+
+
+def test_while_the_service_is_up_the_script_does_not_repeat_the_call(running: Running) -> None:
+    about = running.call("+15550000002", exten="both")
     running.asterisk.wait_for(f"{about} SUCCESS QUEUED")
-    assert running.next_body() == "Call from Bob Example, +1 555-123-4567 to 127"
+    assert running.next_body() == "Call from Bob Example, +1 555-000-0002 to 127"
+    running.call("+15550000003")
+    assert running.next_body() == "Call from Bob Example, +1 555-000-0003 to 123"
+
+
+def test_the_script_takes_the_second_pop_of_a_channel_if_the_service_is_down_by_then(running: Running) -> None:
+    about = running.call("+15550000004", exten="both", SECOND=NOBODY)
+    running.asterisk.wait_for(f"{about} SUCCESS QUEUED", count=2)
+    assert [running.next_body() for _ in range(2)] == ["Call from Bob Example, +1 555-000-0004 to 127"] * 2
+
+
+def test_the_script_takes_the_call_that_the_door_refuses(running: Running) -> None:
+    with FastAgiServer(running.asterisk.box, "/var/spool/asterisk/refusing", allow="192.0.2.0/24") as refusing:
+        about = running.call("+15550000005", refusing.url)
+        running.asterisk.wait_for(f"{about} SUCCESS FAILED")
+        about = running.call("+15550000006", refusing.url, exten="both")
+        running.asterisk.wait_for(f"{about} SUCCESS QUEUED")
+    assert running.next_body() == "Call from Bob Example, +1 555-000-0006 to 127"
 
 
 def test_waiting_for_the_confirmation(running: Running) -> None:

@@ -93,7 +93,7 @@ def test_a_script_without_file_descriptors_harms_no_call_and_loses_none(
     if told == "QUEUED":
         pbx.screen_pop("flush")
         assert "+1 555-000-0001" in alice.wait_for_message().body
-    else:  # Python itself didn't come so far as to say anything, or it said so
+    else:  # None: Python could not start
         assert told in (None, "FAILED")
         assert pbx.waiting() == []
 

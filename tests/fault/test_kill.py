@@ -48,7 +48,7 @@ _count = itertools.count()
 
 @dataclass
 class Try:
-    """What became of killing once. A fault is what must not be."""
+    """The result of one kill. A fault is a result that must not happen."""
 
     at: Syscall
     killed: bool
@@ -85,7 +85,7 @@ def boxes(server: Prosody, tmp_path: Path) -> Iterator[list[Pbx]]:
             folder = tmp_path / str(number)
             folder.mkdir()
             pbx = stack.enter_context(Pbx(folder, relay, server.ca_file))
-            # Python's start is then the same each time, whoever runs the tests
+            # so that Python's start is the same each time, for each user who runs the tests
             pbx.env.update(PYTHONPYCACHEPREFIX=str(tmp_path / "pycache"), PYTHONDONTWRITEBYTECODE="")
             made.append(pbx)
         yield made
@@ -206,7 +206,7 @@ def command_of_sender(pbx: Pbx) -> list[str]:
 
 
 def end_of_try(pbx: Pbx, number: str, tried: Try | None, leaves: bool) -> None:
-    """The next call works, and with it goes out all that waits. What waits longer is a fault."""
+    """The next call works, and all that waits is sent with it. A message that waits longer is a fault."""
     faults = [] if tried is None else tried.faults
     status = call(pbx, number, variables=WAITING).variables.get("SCREEN_POP_STATUS")
     if status != "DELIVERED":

@@ -1,8 +1,8 @@
 """Accepted = delivered + queued + failed, whatever happens: the spool and the sender's loop, with a played server.
 
-The machine does all that can happen to a box: calls from several doors, servers of all tempers, kills at any change of
-a file, full disks, foreign files, what an administrator does. After each step each message is in exactly one folder, or
-its call is counted in a summary, of a caller who calls too often.
+The machine does all that can happen to a box: calls from several doors, servers with all kinds of faults, kills at any
+change of a file, full disks, foreign files, an administrator's commands. After each step each message is in exactly
+one folder, or its call is counted in a summary, of a caller who calls too often.
 """
 
 from __future__ import annotations

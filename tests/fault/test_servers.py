@@ -1,4 +1,4 @@
-"""Servers that go, come back, die, hang and throw us out, real ones and a scripted one: no pop is lost."""
+"""Servers that stop, start again, are killed, hang or end our session, real ones and a scripted one: no pop is lost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def server(request: pytest.FixtureRequest, certificate: Certificate, new_server_
 
 
 def received(server: Server, count: int) -> list[Received]:
-    """All that alice is sent; there must be that much, each once."""
+    """The messages that alice gets; there must be this many, each once."""
     with Recipient.at(server) as alice:
         for _ in range(count):
             alice.wait_for_message(timeout=60)
@@ -130,7 +130,7 @@ def test_a_restart_of_the_server_between_two_calls(server: Server, tmp_path: Pat
 def test_a_server_that_dies_without_a_word_while_nobody_calls(
     certificate: Certificate, new_server_folder: Path, tmp_path: Path
 ) -> None:
-    """Stopped, it keeps its connections: only its silence tells."""
+    """A stopped process keeps its connections: only its silence shows that it is gone."""
     with Prosody(new_server_folder, certificate) as server, Pbx(tmp_path, server, server.ca_file) as pbx:
         with Recipient.at(server) as alice:
             pbx.call(variables=WAITING)
@@ -237,7 +237,7 @@ def deliver(server: Any, certificate: Certificate, folder: Path) -> None:
 
 
 def test_a_machine_that_was_suspended(prosody: Prosody, tmp_path: Path) -> None:
-    """Stopped, it neither notices a call nor harms one; afterwards it sends it."""
+    """A stopped sender doesn't notice a call and doesn't harm it; when it continues, it sends the call."""
     with Recipient.at(prosody) as alice, Pbx(tmp_path, prosody, prosody.ca_file) as pbx:
         pbx.call(variables=WAITING)
         alice.wait_for_message()

@@ -290,7 +290,7 @@ def test_on_a_full_disk_calls_of_both_doors_wait_in_memory(
 def test_a_spool_that_is_moved_away_is_left_and_nothing_of_both_is_lost(
     pbx: Pbx, doors: Doors, alice: Recipient, tmp_path: Path
 ) -> None:
-    """A supervisor starts it again, with a new one; whoever has moved it brings it back."""
+    """A supervisor starts the service again, with a new spool; then somebody moves the old one back."""
     away = Outbox(f"{tmp_path}/away")
     with Service(pbx, tmp_path) as service:
         service.wait_for("READY=1")

@@ -1028,7 +1028,7 @@ def test_an_agi_directory_that_is_a_file(another: Administrator) -> None:
 
 
 def test_an_agi_script_of_that_name_that_is_somebody_elses(another: Administrator) -> None:
-    """The one of the README's installing by hand, say: it is not thrown away without a word."""
+    """For example a script that was installed by hand: it is not replaced."""
     another.box.path(SCRIPT).write_text("#!/bin/sh\n")
     assert SCRIPT in refused(another, *another.account, *another.offline)
 
@@ -1106,7 +1106,7 @@ def test_no_python_at_all(another: Administrator) -> None:
 
 
 def test_two_at_once(installed: Administrator) -> None:
-    """The second one goes, or waits, but does no harm."""
+    """The second one succeeds or waits, and does no harm."""
     installed.new_version("0.9.0")
     first = Running(installed, *installed.offline)
     first.until(lambda: packages_arriving(installed))

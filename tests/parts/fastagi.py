@@ -15,15 +15,16 @@ from parts.waiting import eventually
 class FastAgiServer:
     """Started by `with`. `url`: for AGI()."""
 
-    def __init__(self, box: Box, spool: str = "") -> None:
-        """`spool`: another one than Asterisk's."""
-        self._box, self._spool, self._port = box, spool, free_port()
+    def __init__(self, box: Box, spool: str = "", allow: str = "") -> None:
+        """`spool`: another one than Asterisk's. `allow`: the networks that may connect."""
+        self._box, self._spool, self._allow, self._port = box, spool, allow, free_port()
         self.url = f"agi://127.0.0.1:{self._port}/screen_pop"
 
     def __enter__(self) -> FastAgiServer:
-        conf = f"{CONFIG}/serve.conf"
+        conf = f"{CONFIG}/serve-{self._port}.conf"
         text = self._box.path(f"{CONFIG}/screen_pop.conf").read_text()
-        self._box.path(conf).write_text(f"{text}\n[fastagi]\nlisten = 127.0.0.1:{self._port}\n")
+        door = f"[fastagi]\nlisten = 127.0.0.1:{self._port}\n" + (f"allow = {self._allow}\n" if self._allow else "")
+        self._box.path(conf).write_text(f"{text}\n{door}")
         self._process = self._box.popen(
             [f"{PREFIX}/bin/screen-pop", "serve"],
             user="asterisk",

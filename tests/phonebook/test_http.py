@@ -1,4 +1,4 @@
-"""A source of `type = http` before web servers that do what they should, and before those that don't."""
+"""A source of `type = http` with web servers that do what they should, and with others that don't."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The AGI door: the real script in the harness's hands. The test plays the sender, so that no real one starts."""
+"""The AGI door: the harness runs the real script. The test plays the sender, so that no real one starts."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_a_withheld_number_and_its_name_are_kept_nowhere(
 
 
 @pytest.mark.parametrize("presentation", [0x00, 0x01, 0x02, 0x03])
-def test_a_number_that_may_be_shown_is_shown_whoever_screened_it(outbox: Outbox, presentation: int) -> None:
+def test_a_number_that_may_be_shown_is_shown_with_any_kind_of_screening(outbox: Outbox, presentation: int) -> None:
     run(outbox, callerid="1", calleridname="Ann", callingpres=presentation)
     call = queued(outbox)
     assert (call.withheld, call.number, call.name) == (False, "1", "Ann")

@@ -332,7 +332,7 @@ def test_who_says_nothing_or_half_of_it_is_told_and_left(listening: Listening, o
 
 @pytest.mark.usefixtures("hasty")
 def test_the_time_is_for_all_of_the_lines(listening: Listening) -> None:
-    """A slow loris."""
+    """A client that sends one byte at a time (slow loris)."""
     client = listening.connect()
     began = time.monotonic()
     with contextlib.suppress(ConnectionError):

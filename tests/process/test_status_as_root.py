@@ -1,4 +1,4 @@
-"""`screen-pop status`, run by root: it reads the spools in memory of all users, who may mean harm."""
+"""`screen-pop status`, run by root: it reads the spools in memory of all users, who may be hostile."""
 
 from __future__ import annotations
 

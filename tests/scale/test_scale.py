@@ -42,12 +42,12 @@ ca_file = {CA_FILE}
 to = alice@{DOMAIN}
 message = {{number}}
 """
-# The script takes the calls that no service has taken.
+# The script takes the calls that no service has taken, as in docs/scaling.md.
 DIALPLAN = """
 [scale]
 exten => 123,1,Set(BEFORE=${STRFTIME(,,%s%6q)})
  same => n,AGI(hagi://${SERVICE}/screen_pop,${CALLERID(num)})
- same => n,Set(BY=${IF($["${SCREEN_POP_STATUS}" = ""]?script:service)})
+ same => n,Set(BY=${IF($["${SCREEN_POP_STATUS}" = "" | "${SCREEN_POP_STATUS}" = "FAILED"]?script:service)})
  same => n,ExecIf($["${BY}" = "script"]?AGI(screen_pop.py))
  same => n,NoOp(by the ${BY}: ${SCREEN_POP_STATUS} ${BEFORE} ${STRFTIME(,,%s%6q)})
 """

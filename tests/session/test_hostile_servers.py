@@ -1,4 +1,4 @@
-"""Servers, and others on the network path, that mean harm: they are refused at little cost and named in plain words."""
+"""Hostile servers, and others on the network path: they are refused at little cost, with a clear message."""
 
 from __future__ import annotations
 

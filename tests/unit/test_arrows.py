@@ -44,7 +44,7 @@ MAY_IMPORT = {
 
 
 def statements(node: ast.AST) -> Iterator[ast.AST]:
-    """All in it, without their expressions, as these import nothing."""
+    """All statements in it, without their expressions, which import nothing."""
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.expr):
             yield child

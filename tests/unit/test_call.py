@@ -207,7 +207,7 @@ def test_the_age_of_a_call_from_before_a_restart_is_by_the_clock_on_the_wall(mon
     assert call.age() == 0
 
 
-def test_text_is_clean_whoever_wrote_the_record() -> None:
+def test_the_text_of_any_record_is_cleaned() -> None:
     """One of these in a stanza would end the stream, and with it the delivery of all that waits."""
     call = Call.from_record({"id": "1", "time": 1.0, "name": "Ann\0\ud800\nExample"})
     assert call.name == "Ann Example"

@@ -1,4 +1,4 @@
-"""The examples of docs/phonebook.md and screen_pop.conf.sample are what the program accepts; links lead somewhere."""
+"""The examples of docs/phonebook.md and screen_pop.conf.sample are accepted; links have targets; documents agree."""
 
 from __future__ import annotations
 
@@ -60,6 +60,23 @@ def test_the_links_of_a_document_lead_somewhere(document: str) -> None:
         target = (ROOT / document).parent / file if file else ROOT / document
         assert target.exists(), file
         assert not anchor or anchor in anchors(target), anchor
+
+
+def test_the_lines_for_fastagi_are_the_same_in_all_documents() -> None:
+    texts = [
+        (ROOT / name).read_text(encoding="utf-8") for name in ("extensions.conf.sample", "README.md", "docs/scaling.md")
+    ]
+    (sample,) = re.findall(r"exten => 127,1,(.*\n.*\n.*)\n", texts[0])
+    expected = re.sub(r"\n +", "\n", sample)
+    found = [re.sub(r"\n +", "\n", one) for text in texts for one in re.findall(r"1,(.*\n.*\n.*ExecIf.*)\n", text)]
+    assert [one.replace("hagi:", "agi:").replace("pop.example.org", "127.0.0.1") for one in found] == [expected] * 4
+
+
+def test_the_paths_of_the_examples_are_the_one_behind_a_web_server() -> None:
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("docs/http.md", "docs/ccxml/screen_pop.ccxml")]
+    (location,) = re.findall(r"location = (\S+) {", texts[0])
+    paths = [path for text in texts for path in re.findall(r"https://pbx\.example\.org(/[\w./]*)", text)]
+    assert paths == [location] * 2
 
 
 def anchors(document: Path) -> set[str]:

@@ -362,7 +362,7 @@ def test_a_correction_that_a_full_disk_did_not_keep_is_followed_by_no_other(worl
     assert len(world.files("sent")) == 2 and not world.waiting()
 
 
-def test_whoever_waits_for_an_event_is_told(world: World) -> None:
+def test_a_door_that_waits_for_an_event_is_told(world: World) -> None:
     call = world.call("1", extension="201", to=CAROL)
     world.run(1)
     _, replies = world.call_that_is_waited_for(event="answered", follows=call.id)
@@ -497,7 +497,7 @@ def test_events_that_follow_themselves_or_each_other_are_told(world: World) -> N
     assert not world.waiting()
 
 
-def test_whoever_waits_for_an_event_that_nobody_wants_does_not_wait_for_long(world: World) -> None:
+def test_a_door_that_waits_for_an_event_that_nobody_wants_does_not_wait_for_long(world: World) -> None:
     configure(world, more="events = missed")
     call, pop = world.call_that_is_waited_for()
     world.run(1)

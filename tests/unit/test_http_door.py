@@ -255,7 +255,7 @@ class Unread(io.BytesIO):
 
 @pytest.mark.parametrize("length", [str(LARGEST + 1), "1" + "0" * 5000], ids=["", "of 5000 digits"])
 def test_413_is_said_of_a_body_that_is_not_read(client: Client, length: str) -> None:
-    """Whoever sends it."""
+    """With and without the token."""
     environ: dict[str, Any]
     for environ in ({}, {"HTTP_AUTHORIZATION": None}):
         why = f"the body has more than {LARGEST} bytes"

@@ -1,4 +1,4 @@
-"""The log: one line each, whatever stands in it."""
+"""The log: each entry is one line, with any text in it."""
 
 from __future__ import annotations
 

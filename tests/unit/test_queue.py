@@ -1,4 +1,4 @@
-"""The sender's half of the spool: whatever happens, each message is in exactly one folder."""
+"""The sender's half of the spool: each message is in exactly one folder, also after kills and on a full disk."""
 
 from __future__ import annotations
 

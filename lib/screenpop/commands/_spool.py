@@ -1,4 +1,4 @@
-"""Finds the spools. Commands read them and ring the trigger; they write nothing except new calls, as a door does."""
+"""Finds the spools. Commands read them and wake the sender; they write nothing except new calls, as a door does."""
 
 from __future__ import annotations
 

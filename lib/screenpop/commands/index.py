@@ -23,7 +23,7 @@ PATIENCE = 20.0  # seconds without a sign of the sender, or of the process that 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+    """No arguments."""
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
-"""A database for type = sql: it is only read, it is asked for one row, and what it does ends at a deadline.
+"""A database for type = sql: it is only read, it is asked for one row, and each query ends at a deadline.
 
-Each database has its own words for that. Where this has none, which is with other drivers than pg8000, PyMySQL and
-Python's own for SQLite, a query is bound by nothing but the account's rights and the settings of the database.
+Each database has its own commands for these limits. With other drivers than pg8000, PyMySQL and Python's own for
+SQLite, only the account's rights and the settings of the database limit a query.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Database:
         step = "connecting"
         try:
             statement = text(query)
-            # As text, for PostgreSQL would else read "anonymous" as whatever the column is, and fail.
+            # As text: otherwise PostgreSQL would convert "anonymous" to the type of the column, and fail.
             statement = statement.bindparams(*(bindparam(name, type_=String) for name in statement.compile().params))
             with self._engine.connect() as connection:
                 step = "the query"
@@ -105,7 +105,7 @@ class Database:
                 arguments[0], options["uri"] = f"{Path(arguments[0]).as_uri()}?mode=ro", True
 
     def _taking(self, connection: Any, record: Any, proxy: Any) -> None:
-        """What is said before each query; by that a connection that has been lost is noticed, and replaced."""
+        """Send the limits before each query. By this, a connection that has been lost is noticed and replaced."""
         from sqlalchemy.exc import DisconnectionError
 
         try:

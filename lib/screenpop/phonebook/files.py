@@ -131,8 +131,8 @@ class Reading:
 
 @contextmanager
 def open_text(path: str, encoding: str, reading: Reading) -> Iterator[TextIO]:
-    """Without `encoding`, it is found out: UTF-16 and UTF-8 by their byte order marks, else UTF-8, in which each byte
-    that can't be is a character of Windows-1252, the superset of Latin-1 that spreadsheets write.
+    """Without `encoding`, it is found out: UTF-16 and UTF-8 by their byte order marks, else UTF-8. There, each invalid
+    byte is read as Windows-1252, the superset of Latin-1 that spreadsheets write.
     """
     reading.path, reading.line = path, 0
     if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would never end

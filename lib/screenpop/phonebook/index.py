@@ -47,7 +47,7 @@ _PUNCTUATION = str.maketrans("", "", " -./()\xa0\u2010\u2011\u2012\u2013")
 
 class Contents(NamedTuple):
     """What the index has of a source. `state`: of the files, as files.state. `reasons`: of the first entries that were
-    skipped. `problem`: why the files could not be read; the entries are those of before, then.
+    skipped. `problem`: why the files could not be read; then the entries are the former ones.
     """
 
     source: int
@@ -183,7 +183,7 @@ class Index:
         self.file = None
 
     def leave_build(self) -> None:
-        """Nobody is told any more what becomes of it."""
+        """The result of the build is not read any more."""
         if self._build is not None:
             os.close(self._build)
             self._build = None

@@ -1,5 +1,5 @@
-"""A look at the files of the index, in a thread: to walk through a folder of 20,000 vCards takes 0.2 s and more, and on
-a server of files that doesn't answer it doesn't end. No pop waits for that: system calls let the other threads run.
+"""Looks at the files of the index, in a thread. A folder of 20,000 vCards takes 0.2 s or more; a file server that
+doesn't answer takes forever. No pop waits for this, because other threads run during system calls.
 """
 
 from __future__ import annotations

@@ -119,8 +119,8 @@ def _usual_length(country: str) -> int:
 
 
 def _region(number: PhoneNumber, country: str) -> str:
-    """The code of its country; empty for satellites and the like. Several countries can share a number, as all with +1
-    do a free 800 one: this one then has it.
+    """The code of its country; empty for satellites and the like. Several countries can share a number: all with +1
+    share the free 800 numbers. Then it is a number of `country`.
     """
     sharing = phonenumbers.region_codes_for_country_code(number.country_code or 0)
     found = next(iter(sharing), "")

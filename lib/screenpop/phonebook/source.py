@@ -7,7 +7,7 @@
         close()
 
 `number` is a Number; `deadline` as time.monotonic(). All three raise SourceError. What `lookup` returns comes from
-`fields.evaluate`, and is as hostile as a caller ID: it has been cleaned, and nothing more.
+`fields.evaluate`: it has been cleaned, and can be as hostile as a caller ID.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class SourceError(Exception):
 
 
 class SourceSecret(File):
-    """A secret that only its source needs: where it can't be read, pops go out without this source."""
+    """A secret that only its source needs: if it can't be read, pops are sent without this source."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)

@@ -118,7 +118,7 @@ class Worker:
                 self._skipped_until = time.monotonic() + SKIPPED
 
     def close(self) -> None:
-        """Questions that wait are not asked any more. Those that are being asked come to their ends."""
+        """Questions that wait are not asked any more. Those that are being asked are finished."""
         with self._lock:
             self._closed = True
             self._changed.notify_all()

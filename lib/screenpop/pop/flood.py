@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def key(call: Call, to: str) -> Key | None:
-    """None: never limited. Callers without a number are different ones, who can't be told apart; so may be those with
-    the same number, but nothing shows it.
+    """None: never limited. Callers without a number may be different ones, who can't be distinguished. Callers with the
+    same number count as one.
     """
     return (call.number, to) if call.number and not call.withheld else None
 

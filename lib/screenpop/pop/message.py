@@ -1,4 +1,4 @@
-"""What is said: the text of a pop."""
+"""The text of a pop."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _outcome(event: str, values: Mapping[str, str], texts: Texts) -> str:
 
 
 def _link(url: str) -> str:
-    """One that is cut would lead elsewhere."""
+    """The link, or empty if it is none or is too long: a link that is cut would lead elsewhere."""
     return url if url == clean(url, LONGEST_FIELD) and _LINK.fullmatch(url) else ""
 
 

@@ -1,4 +1,4 @@
-"""The section [pop]: who is told, what is said, and when; and the routes, by which that depends on the extension."""
+"""The section [pop]: recipients, texts and times; and the routes: recipients and texts for an extension."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@
 201       an extension, as it is written
 _2XX      a pattern, after `_`: X is a digit 0 to 9, Z 1 to 9, N 2 to 9, in capital or small letters
 _[2-57]X  one character of a set: 2 to 5, and 7
-_2.       at the end: one or more characters, whatever they are
-_2!       at the end: any number of characters, or none
+_2.       at the end: one or more characters of any kind
+_2!       at the end: any number of characters of any kind, or none
 A - outside of a set is ignored, in patterns and in what is dialled.
 """
 

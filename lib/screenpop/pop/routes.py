@@ -41,8 +41,8 @@ def _texts(joined: str) -> list[str]:
 
 
 def permitted(to: str, configured: Iterable[str]) -> tuple[str, str]:
-    """Of recipients joined by `&`, those that are configured, with any resource; and a text about the others, empty if
-    there are none.
+    """`to`: recipients joined by `&`. Returns those that are configured, with any resource, and a text about the
+    others, empty if there are none.
     """
     accounts = {jid.folded(jid.address(one)) for one in configured}
     told: list[str] = []
@@ -103,7 +103,7 @@ class Routes:
         return len(self._entries)
 
     def _hidden(self) -> Iterator[tuple[int, str]]:
-        """Only those are found that one other route hides, and not those that several hide together."""
+        """Routes that one other route hides. Those that only several others together hide are not found."""
         seen: dict[object, _Entry] = {}
         for place, entry in enumerate(self._entries):
             first: _Entry | None = seen.setdefault(entry.pattern.rank, entry)

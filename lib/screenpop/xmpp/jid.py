@@ -64,7 +64,7 @@ def may_be_room(recipient: str, own: JID) -> bool:
 
 
 def same_account(one: str, other: str) -> bool:
-    """Whether two addresses belong to the same account or host, whatever their resource, and in upper or lower case."""
+    """Whether two addresses belong to the same account or host. The resource and the case of letters don't count."""
     try:
         return folded(one) == folded(other)
     except ValueError:

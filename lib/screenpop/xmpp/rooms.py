@@ -68,7 +68,7 @@ class Room:
         self.join_sent = 0.0  # when it was asked to let us in, by time.monotonic(); 0: not asked
         self.problem: NotJoined | None = None
         self.problem_until = 0.0  # by time.monotonic()
-        self.end = ""  # why the room is no more
+        self.end = ""  # why the room doesn't exist any more
 
     def fail(self, error_type: str, reason: str, seconds: float) -> None:
         """For that many seconds."""
@@ -193,7 +193,7 @@ class Rooms:
             self.client.process(left, "message")
 
     def _join(self, room: Room) -> None:
-        """Unless this has begun, or is of no use now."""
+        """Ask the room to let us in, unless that has been done, or the room has refused a moment ago."""
         now = time.monotonic()
         if room.join_sent and not room.joined and now > room.join_sent + PAUSE:
             room.left()

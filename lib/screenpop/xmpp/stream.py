@@ -89,7 +89,7 @@ class Dispatcher(dispatcher.Dispatcher):  # type: ignore[misc] # xmpppy looks it
         self._owner.stream_error = self._owner.stream_error or ("closed", "")
 
     def receive(self) -> None:
-        """Read and handle what has arrived. Raises OSError, Unacceptable, and whatever the parser or xmpppy raise."""
+        """Read and handle what has arrived. Raises OSError, Unacceptable, and errors of the parser or of xmpppy."""
         data = self._owner.Connection.receive()
         if data:
             self._owner.last_received = uptime()

@@ -54,7 +54,7 @@ class TCPsocket(transports.TCPsocket):  # type: ignore[misc] # xmpppy looks its 
         raise SessionError("connection", what, "is the server up, and the port open?")
 
     def secure(self, context: ssl.SSLContext, domain: str, deadline: float) -> None:
-        """The TLS handshake. The certificate is verified for `domain`, whatever the host's name (RFC 6120 section
+        """The TLS handshake. The certificate is verified for `domain`, not for the host's name (RFC 6120 section
         13.7.2). Raises SessionError.
         """
         self._sock.settimeout(max(0.001, deadline - time.monotonic()))

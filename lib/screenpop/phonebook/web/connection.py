@@ -26,7 +26,7 @@ _SHORTEST = 0.001  # seconds; a timeout of 0 would mean not to wait at all
 
 
 class _Reader(io.RawIOBase):
-    """The socket's timeout when this is made is the time for all that is read."""
+    """The timeout that the socket has when this is made is the time for the whole answer."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw, self._socket = raw, sock
