@@ -484,7 +484,7 @@ def test_the_token_in_a_file(tmp_path: Path) -> None:
         ("token = {0}\nlisten = localhost:0", "listen: 'localhost:0' should be host:port"),
         ("token = {0}\nlisten = localhost:65536", "listen: 'localhost:65536' should be host:port"),
         ("token = {0}\nlisten = unix:/run/x", "listen: 'unix:/run/x' should be host:port"),
-        ("listen = 127.0.0.1:80", "[http] token or token_file: missing; whoever may send calls needs it"),
+        ("listen = 127.0.0.1:80", "[http] token or token_file: missing; each request needs it"),
         ("token = {0}\ntoken_file = {1}", "[http] token or token_file: both are set; set one of them"),
         ("token = short", "token: should be at least 16 characters, in ASCII and without spaces"),
         ("token = äääääääääääääääää", "token: should be at least 16 characters, in ASCII and without spaces"),

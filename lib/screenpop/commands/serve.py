@@ -113,7 +113,7 @@ class Service:
         self._is_ready = False
 
     def tell(self, text: str) -> None:
-        """To the log, and to whoever started it."""
+        """To the log, and to stderr."""
         with contextlib.suppress(OSError):
             print(f"service: {text}", file=sys.stderr, flush=True)
         self.log.write(f"service: {text}")

@@ -47,7 +47,7 @@ STATUS = "SCREEN_POP_STATUS"
 
 
 class Trouble(Exception):
-    """A client does what it should not. `kind`: of which the log has one line a minute."""
+    """A client breaks the protocol. The log has one line a minute of each `kind`."""
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(text)
@@ -104,7 +104,7 @@ class Door:
         os.write(self._wake, b".")
 
     def close(self) -> None:
-        """Do so, and wait for it."""
+        """Leave, and wait until the conversations have ended."""
         self.leave()
         if self._thread.ident:
             self._thread.join(LEAVE_WITHIN + 1)
@@ -161,7 +161,7 @@ class Door:
         self._epoll.close()
 
     def _turn(self) -> None:
-        """Wait, and resume whatever can go on."""
+        """Wait, and resume the connections that can go on."""
         until = min(self._look_at, self._ring_at if self.holding else 0.0) if self._to_ring else self._look_at
         timeout = None if until == math.inf else max(0.0, until - time.monotonic())
         ready = [descriptor for descriptor, _ in self._epoll.poll(timeout)]
@@ -193,7 +193,7 @@ class Door:
         self._listener.close()
         self._leave_at = time.monotonic() + LEAVE_WITHIN
         for connection in set(self._connections.values()):
-            connection.deadline = min(connection.deadline, self._leave_at - 0.5)  # … to be told how it went
+            connection.deadline = min(connection.deadline, self._leave_at - 0.5)  # time for the last commands
         self._look_at = min(self._look_at, self._leave_at - 0.5)
 
     def _accept(self) -> bool:

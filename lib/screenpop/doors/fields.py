@@ -70,7 +70,7 @@ def given(fields: Mapping[str, str]) -> str:
 
 
 def _tie(session: str, given_id: str) -> str:
-    """The same for each event of a call; whatever the id is, it can stand in the name of a file."""
+    """The same for each event of a call. It can be part of a file name, for any id."""
     return hashlib.sha256(f"{session}\n{given_id}".encode()).hexdigest()[:16]
 
 

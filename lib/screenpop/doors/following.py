@@ -3,7 +3,7 @@
 SCREEN_POP_ID has the ids of the calls that popped on a channel, joined by "&". The channels that it dials inherit it:
 so an event on one of those (`answered`, from `Dial(…,U(…))`) tells which call it follows. SCREEN_POP_OWN has those of
 this channel alone: when it ends, only these calls have ended. Those that were answered before the channel pops again,
-as after a transfer, have ended by then. SCREEN_POP_BEFORE tells an answer before the last pop from one after it.
+as after a transfer, have ended by then. SCREEN_POP_BEFORE tells which answer was there before the last pop.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ class Application:
         """The answer. Raises Refusal."""
         if environ["REQUEST_METHOD"] not in ("GET", "POST"):
             raise Refusal(405, "a call is sent by GET or POST", ("Allow", "GET, POST"))
-        body = _body(environ)  # first, as what is too large is not read whatever else is right
+        body = _body(environ)  # first: a body that is too large is never read
         fields, complaint = _fields(environ, body)
         self._check_token(environ, fields.pop("token", ""))
         if complaint:

@@ -109,4 +109,4 @@ class HttpOptions(Section):
         if "token" in given and "token_file" in given:
             yield "token or token_file: both are set; set one of them"
         if "listen" in given and not ("token" in given or "token_file" in given):
-            yield "token or token_file: missing; whoever may send calls needs it"
+            yield "token or token_file: missing; each request needs it"

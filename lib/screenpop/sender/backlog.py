@@ -1,4 +1,4 @@
-"""The messages that wait, in memory: when each is due, and which go first."""
+"""The messages that wait, in memory: when each is due, and which are sent first."""
 
 from __future__ import annotations
 

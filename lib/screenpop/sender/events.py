@@ -1,7 +1,6 @@
 """The messages that a later event of a call becomes: `answered`, `missed`, `busy`, `voicemail`.
 
-Of those who follow a message that has been sent, the recipient is told the first; of those that come while the message
-waits, the last, and in that message.
+If the call's message has been sent, the first later event corrects it. If it still waits, the last one is in its text.
 """
 
 from __future__ import annotations

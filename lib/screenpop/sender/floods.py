@@ -109,7 +109,7 @@ class Floods:
                 self.backlog.add(summary.name)
 
     def have_counted(self, event: Call, firsts: Collection[tuple[str, Message]]) -> bool:
-        """Whether it follows or repeats a call that was only counted: of it nobody is told. `firsts`: the messages that
+        """Whether it follows or repeats a call that was only counted: nobody is told of it. `firsts`: the messages that
         it may correct. Raises OSError.
         """
         newest = max((first.call.id for _, first in firsts), default="")

@@ -222,7 +222,7 @@ class Intake:
 
     def give_up(self, reason: str, give_up_after: float, names: set[str] | None = None) -> None:
         """Calls that can't be taken in, and are too old to wait for that, go to failed/ without a recipient; so do
-        those in `names`, whatever their age. Raises OSError.
+        those in `names`, of any age. Raises OSError.
         """
         for name in self.waiting():  # not those that only a full disk keeps in new/: their messages wait already
             if not (backoff.may_be_older(name, give_up_after) if names is None else name in names):

@@ -436,7 +436,7 @@ class Sender:
             return CHECK_INTERVAL
 
     def _session_ended(self, error: SessionError) -> None:
-        """Nothing was in flight but to rooms. The next message begins a new session."""
+        """Only messages to rooms were in flight. The next message begins a new session."""
         if self.settings:
             self.delivery.session_ended(error.what, self.settings)
         self.connection.ended()

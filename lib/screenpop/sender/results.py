@@ -67,7 +67,7 @@ class Results:
         self.settled(message, result)
 
     def outdated(self, message: Message) -> None:
-        """A later message tells what this one would; it is kept like one that was sent."""
+        """A later message replaces this one, which is kept as if it had been sent."""
         self.backlog.remove(message.name)
         self.queue.sent(message)
         self._log(message, "not sent again: the outcome of the call has been told")

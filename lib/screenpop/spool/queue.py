@@ -265,7 +265,7 @@ class Queue:
         return names[:excess]
 
     def forget(self, folder: str, name: str) -> None:
-        """Remove a file from sent/ or failed/, be it a foreign folder. Raises OSError."""
+        """Remove a file from sent/ or failed/, or a foreign folder. Raises OSError."""
         self._by_call = None
         path = f"{self.path}/{folder}/{name}"
         try:
