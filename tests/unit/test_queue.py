@@ -16,6 +16,7 @@ from parts.world import ALICE, BOB, World, world
 from screenpop.call import Call
 from screenpop.spool import files as files_module
 from screenpop.spool import queue as queue_module
+from screenpop.spool import state
 from screenpop.spool.outbox import FOLDERS, Outbox
 from screenpop.spool.queue import Queue
 from screenpop.spool.records import NO_RECIPIENT, InvalidFile, Message
@@ -445,6 +446,19 @@ def test_a_sender_that_is_killed_leaves_each_message_in_one_folder(
         (found,) = messages(outbox, where(outbox, message)[0])
         assert found.reason == "item-not-found" or target != "failed" or where(outbox, message) == [folder]
     assert where(outbox, message) == [target]
+
+
+def test_sigterm_at_any_moment_leaves_nothing_in_tmp(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = files_module.create
+
+    def terminated(path: str, data: bytes) -> None:
+        create(path, data)
+        raise SystemExit
+
+    monkeypatch.setattr(files_module, "create", terminated)
+    with pytest.raises(SystemExit):
+        state.write(outbox.path, {"pid": 1})
+    assert files(outbox, "tmp") == []
 
 
 def test_a_sender_that_is_killed_while_it_makes_a_failed_call_new_loses_nothing(outbox: Outbox, kernel: Kernel) -> None:

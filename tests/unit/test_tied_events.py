@@ -31,10 +31,15 @@ def configure(world: World, more: str = "") -> None:
 
 def comes(world: World, **fields: str) -> Callable[[], Call]:
     """An event that the door queues, for `World.at`."""
+    return comes_to(world, "", **fields)
+
+
+def comes_to(world: World, to: str, **fields: str) -> Callable[[], Call]:
+    """One for these recipients."""
 
     def come() -> Call:
         world.now += 0.000_001  # no two come in the same moment
-        return world.queue(call_from({"ani": "1", "id": "leg 1", **fields}))
+        return world.queue(call_from({"ani": "1", "id": "leg 1", **fields}, to))
 
     return come
 
@@ -57,6 +62,38 @@ def test_a_later_event_needs_nothing_but_the_id(world: World) -> None:
     world.at(20, lambda: world.queue(call_from({"id": "leg 1", "event": "ended"})))
     world.run(6 * MINUTE)
     assert told(world)[1].startswith("corrected: Missed call from 1 to ?, ")
+
+
+@pytest.mark.parametrize("wanted", ["missed", "ringing, missed"])
+@pytest.mark.parametrize("is_down", [False, True], ids=["server up", "server down"])
+@pytest.mark.parametrize("is_killed", [False, True], ids=["one sender", "another sender"])
+def test_a_call_that_was_answered_is_not_missed_though_nobody_wants_to_be_told_of_the_answer(
+    world: World, wanted: str, is_down: bool, is_killed: bool
+) -> None:
+    configure(world, f"events = {wanted}")
+    world.server.error = DOWN if is_down else None
+    comes(world)()
+    if is_killed:
+        world.run(1)
+    comes(world, event="answered")()
+    if is_killed:
+        world.run(1)
+    comes(world, event="ended")()
+    world.at(2, lambda: setattr(world.server, "error", None))
+    world.run(6 * MINUTE)
+    assert told(world) == (["Call from 1"] if "ringing" in wanted else [])
+    assert not world.waiting() and not world.failed()
+
+
+def test_nor_is_it_missed_if_only_another_one_was_told_of_the_answer(world: World) -> None:
+    world.at(1, comes_to(world, f"{ALICE}&{BOB}"))
+    world.at(9, comes_to(world, BOB, event="answered"))
+    world.at(20, comes(world, event="ended"))
+    world.run(6 * MINUTE)
+    answered = "corrected: Call from 1: answered"
+    assert [told for told, one in zip(told(world), world.server.taken) if one.to == BOB] == ["Call from 1", answered]
+    alices = [told for told, one in zip(told(world), world.server.taken) if one.to == ALICE]
+    assert alices == ["Call from 1", f"{answered}, 11 s"]
 
 
 def test_the_calls_own_id_serves_as_well(world: World) -> None:

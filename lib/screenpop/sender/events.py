@@ -27,11 +27,11 @@ def is_repeated(event: Call, firsts: Iterable[tuple[str, Message]]) -> bool:
 
 
 def settle_outcome(event: Call, firsts: Iterable[tuple[str, Message]]) -> None:
-    """`ended`, of which the door doesn't know more, is `answered` if that was told before, and `missed` if not."""
+    """`ended`, of which the door doesn't know more, is `answered` if that came before, and `missed` if not."""
     if event.event != "ended":
         return
-    told = [first.outcome or first.call for _, first in firsts]
-    answered = next((before for before in told if before.event == "answered"), None)
+    known = [one for _, first in firsts for one in (first.outcome, first.answered, first.call) if one]
+    answered = next((before for before in known if before.event == "answered"), None)
     if not answered:
         event.event = "missed"
         return

@@ -144,9 +144,19 @@ class Intake:
             found = events.messages(call, firsts, lookup, self.queue.has_second, route)
             found = found if call.event in wanted else []
             failed = [message for message in found if message.reason]
+            if call.event == "answered":
+                self._note_answer(call, firsts, found)
             self._make(name, call, most, [message for message in found if not message.reason], failed)
         else:
             self._make(name, call, most, *self._messages(settings.routes, wanted, call, record, lookup.contact()))
+
+    def _note_answer(self, call: Call, firsts: Sequence[tuple[str, Message]], found: Collection[Message]) -> None:
+        """In the first messages, if nobody or only some are told of it: an `ended` that comes is then no missed call."""
+        told = {message.name for message in found}
+        for folder, first in firsts:
+            if first.name not in told and not first.answered:
+                first.answered = call
+                self.queue.write_again(call.id, "queue" if first.name in self.backlog else folder, first)
 
     def _firsts(self, call: Call) -> list[tuple[str, Message]]:
         """The first messages of the calls that it follows or repeats; not its own, of a sender that was killed. What

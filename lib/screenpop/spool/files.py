@@ -23,10 +23,10 @@ def create(path: str, data: bytes) -> None:
 def replace(spool: str, name: str, data: bytes) -> None:
     """Write a file under a random name in tmp/ and rename it: it is complete, or as it was before. Raises OSError."""
     written = f"{spool}/tmp/{os.urandom(8).hex()}"
-    create(written, data)
     try:
+        create(written, data)
         os.rename(written, f"{spool}/{name}")
-    except BaseException:  # also SIGTERM
+    except BaseException:  # also SIGTERM, at any moment
         remove(written)
         raise
 

@@ -38,7 +38,7 @@ class Queue:
         self.trouble = ""  # why the disk is behind; empty when it is not
         self.handed_over: dict[str, Call] = {}  # by name: of doors in this process, the same as in new/ (outbox.py)
         self._owed: dict[str, list[Callable[[], None]]] = {}  # by the id of the event: what is still to be done
-        self._unwritten: dict[str, Message] = {}  # by name
+        self._unwritten: dict[str, tuple[str, Message]] = {}  # by name: the folder, and what is to be written there
         self._fresh: dict[str, Message] = {}  # by name: accepted and not loaded yet, so that they needn't be read again
         self._by_call: dict[str, list[str]] | None = None  # names of first messages by call id; read when first needed
         self._tied: dict[str, str] = {}  # the newest of these calls by what ties its events (call.py)
@@ -74,7 +74,8 @@ class Queue:
 
     def messages(self) -> list[str]:
         """The names in queue/, the oldest call first. Raises OSError."""
-        return sorted({*self._names("queue"), *self._unwritten})
+        unwritten = [name for name, (folder, _) in self._unwritten.items() if folder == "queue"]
+        return sorted({*self._names("queue"), *unwritten})
 
     def _names(self, folder: str) -> list[str]:
         try:
@@ -89,18 +90,20 @@ class Queue:
         """A call in new/ becomes messages. `catch_up` writes them. The next sender undoes what is done before a kill
         (`recover`), and sends what was sent before it again, with the same ids.
         """
-        steps: list[Callable[[], None]] = []
         for folder, messages in (("queue", waiting), ("failed", failed), ("sent", silent)):
             for message in messages:
-                self._unwritten[message.name] = message
                 self._fresh.pop(message.name, None)
                 if folder == "queue" and len(self._fresh) < FRESH:
                     self._fresh[message.name] = message
                 if self._by_call is not None:
                     self._index(self._by_call, message.name)
-                steps.append(lambda folder=folder, message=message: self._write_message(folder, message))  # type: ignore[misc]
-        steps.append(lambda: files.remove(f"{self.path}/new/{name}"))
-        self._owed.setdefault(call_id(name), []).extend(steps)
+                self.write_again(call_id(name), folder, message)
+        self._owed.setdefault(call_id(name), []).append(lambda: files.remove(f"{self.path}/new/{name}"))
+
+    def write_again(self, event: str, folder: str, message: Message) -> None:
+        """Something else is known of a message, by the event with this id, which is to be accepted after that."""
+        self._unwritten[message.name] = folder, message
+        self._owed.setdefault(event, []).append(lambda: self._write_message(folder, message))
 
     def first_messages(self, calls: Collection[str]) -> list[tuple[str, Message]]:
         """The messages of these calls that an event of theirs may follow, each with its folder. Raises OSError.
@@ -129,9 +132,10 @@ class Queue:
             self._tied[tied] = max(id, self._tied.get(tied, ""))
 
     def _find(self, name: str) -> tuple[str, Message] | None:
-        known = self._unwritten.get(name) or self._fresh.get(name)
-        if known:
-            return "failed" if known.reason else "sent" if known.is_silent else "queue", known
+        if name in self._unwritten:
+            return self._unwritten[name]
+        if name in self._fresh:
+            return "queue", self._fresh[name]
         for folder in MESSAGES:
             try:
                 return folder, read_message(f"{self.path}/{folder}/{name}")
@@ -156,7 +160,9 @@ class Queue:
 
     def load(self, name: str) -> Message:
         """Raises InvalidFile, FileNotFoundError, OSError."""
-        known = self._fresh.pop(name, None) or self._unwritten.get(name)
+        known = self._fresh.pop(name, None)
+        if not known and name in self._unwritten:
+            _, known = self._unwritten[name]
         return known or read_message(f"{self.path}/queue/{name}")
 
     def sent(self, message: Message) -> None:
@@ -309,11 +315,22 @@ class Queue:
     def _write_message(self, folder: str, message: Message) -> None:
         if message.name in self._unwritten:
             # commands read failed/; and what is in queue/ already, `recover` would not make again
-            write = self._create if folder == "queue" and not message.outcome else self._write
+            is_made_again = folder == "queue" and not (message.outcome or message.answered)
+            write = self._create if is_made_again else self._write
+            sent_at = self._sent_at(message.name) if folder == "sent" else None
             write(f"{folder}/{message.name}", message.json())
-            if self._unwritten[message.name] is not message:  # a later event has changed it: that is written next
+            if sent_at:
+                os.utime(f"{self.path}/sent/{message.name}", (sent_at, sent_at))
+            if self._unwritten[message.name][1] is not message:  # a later event has changed it: that is written next
                 return
             del self._unwritten[message.name]
+
+    def _sent_at(self, name: str) -> float | None:
+        """When it was, in seconds since the epoch, if it was."""
+        try:
+            return os.stat(f"{self.path}/sent/{name}").st_mtime
+        except FileNotFoundError:
+            return None
 
     def _create(self, name: str, data: bytes) -> None:
         """Write a file at once where it belongs: if a kill leaves a part of it, its call is still in new/ (`recover`).
