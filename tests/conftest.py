@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import signal
 import tempfile
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 CACHE = "/var/cache/screen_pop-tests" if os.geteuid() == 0 else f"{Path.home()}/.cache/screen_pop-tests"
 os.environ.setdefault("SCREEN_POP_CACHE", CACHE)
 
+_NUMBERS = itertools.count(1)  # of the folders in memory
+
 # How many examples a property is tried with; --hypothesis-profile=thorough is what a change must pass (.ci/run).
 settings.register_profile("thorough", max_examples=100)
 settings.register_profile("fast", max_examples=10)
@@ -44,6 +47,26 @@ def pytest_configure() -> None:
 
 def pytest_collection_finish() -> None:
     gc.freeze()  # what was imported stays, so the garbage collector need not look at it again and again
+
+
+@pytest.fixture(scope="session")
+def memory() -> Iterator[Path]:
+    """A folder in memory, or on the disk where that can't be."""
+    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="screen_pop-tests-", dir=shared) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest) -> Path:
+    """For tests/unit in memory: pytest lists and removes hundreds of folders on the disk, which takes a second."""
+    if request.path.parent.name != "unit":
+        usual: Path = request.getfixturevalue("tmp_path")  # pytest's own
+        return usual
+    memory: Path = request.getfixturevalue("memory")
+    path = memory / str(next(_NUMBERS))
+    path.mkdir(mode=0o700)
+    return path
 
 
 @pytest.fixture(scope="session")

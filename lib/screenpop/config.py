@@ -71,6 +71,15 @@ class Section:
     """
 
     is_open: ClassVar[bool] = False
+    _options: ClassVar[dict[str, Option[Any]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls._options = {
+            name: option
+            for base in reversed(cls.__mro__)
+            for name, option in vars(base).items()
+            if isinstance(option, Option)
+        }
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
@@ -95,12 +104,7 @@ class Section:
 
     @classmethod
     def options(cls) -> dict[str, Option[Any]]:
-        return {
-            name: option
-            for base in reversed(cls.__mro__)
-            for name, option in vars(base).items()
-            if isinstance(option, Option)
-        }
+        return dict(cls._options)
 
     @classmethod
     def complaints(cls, given: Mapping[str, Any]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 NAMESPACE = "{http://www.w3.org/2002/09/ccxml}"
+DOCUMENT = Path(__file__).parents[2] / "docs/ccxml/screen_pop.ccxml"
 
 
 class NotAvailable(Exception):

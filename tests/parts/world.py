@@ -19,7 +19,6 @@ import random
 import re
 import select
 import signal
-import tempfile
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
@@ -427,9 +426,8 @@ class World:
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # some tests write thousands of files
-    with tempfile.TemporaryDirectory(prefix="world-", dir=memory) as folder, pytest.MonkeyPatch.context() as patches:
-        made = World(Path(folder), patches)
+def world(tmp_path: Path) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as patches:
+        made = World(tmp_path, patches)
         yield made
         made.close()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .index import Index
     from .worker import Worker
 
+_prepared: set[str] = set()  # the countries for which this process has what their first number needs
 QUIET = 300.0  # seconds for which a problem that comes and goes is not told again
 
 
@@ -114,8 +115,14 @@ class Book:
             self.number_problem = f"{type(error).__name__}: {error}"
         return found
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether `prepare` has begun in this process."""
+        return self.country in _prepared
+
     def prepare(self) -> None:
         """Import what the first number needs: 40 ms. A thread does this."""
+        _prepared.add(self.country)
         with contextlib.suppress(Exception):  # `facts` tells of it
             from . import numbers
 

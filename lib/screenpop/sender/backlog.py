@@ -39,8 +39,10 @@ class Backlog:
         """The messages to be sent now: those of fresh calls, then those of calls before `late_before` (seconds since
         the epoch), the oldest first.
         """
-        late = f"{late_before:017.6f}"
         due = [name for name, when in self._due.items() if when <= now]
+        if not due:
+            return []
+        late = f"{late_before:017.6f}"
         fresh = nsmallest(count, [name for name in due if name >= late])
         return fresh + nsmallest(count - len(fresh), [name for name in due if name < late])
 

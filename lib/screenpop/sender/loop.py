@@ -112,7 +112,7 @@ class Sender:
                 linger = math.inf if self.service else self.settings.pop.linger if self.settings else 0.0
                 # on a full disk, the next sender would know nothing of a refused sign-in, and try again at once
                 leave_at = max(last_work + linger, self.connection.pause.refused_until)
-                if not self._something_waits() and time.monotonic() >= leave_at:
+                if time.monotonic() >= leave_at and not self._something_waits():
                     if self._leave():
                         break
                 else:
@@ -293,8 +293,9 @@ class Sender:
         return self.settings
 
     def _send(self, names: list[str], current: settings.Settings) -> None:
-        if not self.connection.session:  # while the sign-in waits for the server
+        if not self.connection.session:
             self.queue.catch_up()
+        if not self.connection.session and not self.book.is_prepared:  # while the sign-in waits for the server
             with contextlib.suppress(RuntimeError):  # the system has no more threads: it is done later
                 threading.Thread(target=self.book.prepare, daemon=True).start()
         try:
