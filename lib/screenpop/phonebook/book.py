@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from .index import Index
     from .worker import Worker
 
-_prepared: set[str] = set()  # the countries for which this process has what their first number needs
 QUIET = 300.0  # seconds for which a problem that comes and goes is not told again
 
 
@@ -117,12 +117,11 @@ class Book:
 
     @property
     def is_prepared(self) -> bool:
-        """Whether `prepare` has begun in this process."""
-        return self.country in _prepared
+        """Whether this process has what the first number needs."""
+        return f"{__package__}.numbers" in sys.modules
 
     def prepare(self) -> None:
         """Import what the first number needs: 40 ms. A thread does this."""
-        _prepared.add(self.country)
         with contextlib.suppress(Exception):  # `facts` tells of it
             from . import numbers
 
