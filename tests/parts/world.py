@@ -35,7 +35,7 @@ from screenpop.spool.outbox import Outbox
 from screenpop.spool.queue import Queue
 from screenpop.spool.replies import Replies
 from screenpop.spool.trigger import Trigger
-from screenpop.xmpp.errors import SessionError
+from screenpop.xmpp.errors import UNCONFIRMED, SessionError
 from screenpop.xmpp.rooms import REFLECTION, NotJoined
 
 ALICE, BOB, CAROL = "alice@example.org", "bob@example.org", "carol@example.net"
@@ -223,7 +223,7 @@ class PlayedSession:
             deadline, room = self.deadlines[stanza_id]
             if deadline <= now:
                 self.rooms.expected.discard(stanza_id)
-                self.on_error(stanza_id, room, "wait", "the room has not sent the message back")
+                self.on_error(stanza_id, room, UNCONFIRMED, "the room has not sent the message back")
         return min((self.deadlines[one][0] - now for one in waiting if one in self.rooms.expected), default=1000.0)
 
     def process(self, seconds: float) -> None:

@@ -178,6 +178,39 @@ def test_so_is_one_that_a_room_has_not_sent_back_before_the_session_ended(world:
     assert len({one.id for one in world.server.taken}) == 2
 
 
+def test_so_is_one_that_a_silent_room_may_have_shown(world: World) -> None:
+    room = "support@conference.example.org"
+    world.server.rooms, world.server.slow_rooms = {room: None}, {room: math.inf}
+    call = world.call("1", to=room, extension="201")
+    world.at(2, lambda: event(world, call, peer="bob"))
+    world.at(8, world.server.slow_rooms.clear)
+    world.run(2 * MINUTE)
+    assert told(world) == [
+        *[("Call from 1 to 201", room)] * 2,
+        ("corrected: Call from 1 to 201: answered by bob", room),
+    ]
+    assert len({one.id for one in world.server.taken}) == 2
+
+
+def test_a_correction_is_in_the_template_of_its_calls_route_and_in_the_language(world: World) -> None:
+    configure(
+        world,
+        more="language = de\nmessage_busy = {number} {outcome}\n"
+        "[sales]\ntype = route\nextension = 201\nto = carol@example.net\nmessage_missed = VERPASST {number} {rang}\n",
+    )
+    calls = [world.call(number, extension="201") for number in "123"]
+    for call, what in zip(calls, ("missed", "busy", "answered")):
+        world.at(5, lambda call=call, what=what: event(world, call, event=what, number="", peer="bob"))  # type: ignore[misc]
+    world.run(MINUTE)
+    corrections = sorted(told(world)[3:])
+    assert corrections == [
+        ("corrected: " + text(calls[1], "2 {time}, besetzt"), CAROL),
+        ("corrected: Anruf von 3 an 201: angenommen von bob", CAROL),
+        ("corrected: VERPASST 1 5 s", CAROL),
+    ]
+    assert all(line.endswith(f"{CAROL} delivered") for line in world.log())  # the log stays English
+
+
 def test_a_restart_between_the_loss_and_the_repetition_changes_nothing(world: World) -> None:
     world.server.error, world.server.error_at = DOWN, "confirm"
     call = world.call("1", extension="201")

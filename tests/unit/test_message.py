@@ -155,6 +155,12 @@ def test_a_source_does_not_say_who_was_called_or_from_where() -> None:
     assert "forged" not in said(template, contact=forged)
 
 
+def test_how_late_it_is_does_not_stand_behind_a_link() -> None:
+    link = "https://crm.example.org/c/1"
+    late = said("{url}\n{caller}", age=180.0, contact={"url": link})
+    assert late.split("\n")[0] == link and late.endswith("3 minutes ago)")
+
+
 @each(
     ("template", "expected"),
     [

@@ -70,7 +70,8 @@ def text(
     if not lines or lines == [values["url"]]:  # clients don't show an empty message, and take a mere link for a file
         return text(call, DEFAULTS.get(last.event, DEFAULT), age, facts, contact, outcome, texts)
     if age is not None:
-        lines[0] += f" ({_clock(time.time() - age)}, {ago(age, texts)})"
+        first = 1 if lines[0] == values["url"] else 0  # a link stays alone in its line
+        lines[first] += f" ({_clock(time.time() - age)}, {ago(age, texts)})"
     return "\n".join(lines)
 
 

@@ -85,12 +85,10 @@ class Delivery:
 
     def session_ended(self, reason: str, settings: Settings) -> None:
         """Perhaps while messages to rooms were in flight."""
-        names = [message.name for message in self.in_flight.values()]
-        result = later(f"the session ended before the room sent the message back: {reason}")
+        result = later(f"the session ended before the room sent the message back: {reason}", may_have_arrived=True)
         for stanza_id in self.in_flight:
             self._errors.setdefault(stanza_id, result)
         self.settle((), settings)
-        self.backlog.uncertain.update(names)
 
     def _stanzas(
         self, session: Session, names: list[str], settings: Settings, facts: Facts

@@ -13,21 +13,25 @@ from typing import NamedTuple
 from ..log import MESSAGE, Log
 from ..spool.queue import Queue
 from ..spool.records import Message
+from ..xmpp.errors import UNCONFIRMED
 from . import backoff
 from .backlog import Backlog
 from .replies import Replies
 
 
 class Result(NamedTuple):
+    """`may_have_arrived`: LATER, because only the confirmation is missing."""
+
     kind: str
     reason: str = ""
+    may_have_arrived: bool = False
 
 
 SENT = Result("SENT")
 
 
-def later(reason: str) -> Result:
-    return Result("LATER", reason)
+def later(reason: str, may_have_arrived: bool = False) -> Result:
+    return Result("LATER", reason, may_have_arrived)
 
 
 def never(reason: str) -> Result:
@@ -36,6 +40,8 @@ def never(reason: str) -> Result:
 
 def of_error(error_type: str, reason: str) -> Result:
     """Of an error stanza: `wait` is the one type that says to try again (RFC 6120 section 8.3.2)."""
+    if error_type == UNCONFIRMED:
+        return later(reason, may_have_arrived=True)
     return later(reason) if error_type == "wait" else never(reason)
 
 
@@ -56,6 +62,8 @@ class Results:
                 self.queue.send_again(message)
                 self._log(message, f"came back: {result.reason}")
             self.backlog.add(message.name, time.monotonic() + backoff.message_pause(age))
+            if result.may_have_arrived:
+                self.backlog.uncertain.add(message.name)
             self.log.problem(MESSAGE, f"{message.to}: {result.reason}", waiting=len(self.backlog))
         elif result.kind == "SENT":
             self.backlog.remove(message.name)

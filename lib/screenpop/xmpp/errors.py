@@ -10,6 +10,7 @@ from ..text import clean
 
 LOG_ADVICE = "look into the server's log"
 LONGEST = 1000  # characters
+UNCONFIRMED = "unconfirmed"  # in place of the type of an error stanza: the message may have arrived
 CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)  # the server closed the connection
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..text import clean
 from . import jid, xep_0030
+from .errors import UNCONFIRMED
 from .stanza import NS_IDS
 from .stream import Client, stanza_error
 from .xmpppy import protocol
@@ -150,7 +151,7 @@ class Rooms:
         for room in {self._unconfirmed[one] for one in self._overdue()}:
             reason = "the room has not sent the message back"
             room.fail("wait", reason, PAUSE)
-            self._put_off(room, "wait", reason)
+            self._put_off(room, UNCONFIRMED, reason)
         deadlines = (self._deadlines.get(one, math.inf) for one in self._unconfirmed)
         return max(0.0, min(deadlines, default=math.inf) - time.monotonic())
 
