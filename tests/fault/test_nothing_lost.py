@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import posix
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -64,6 +65,7 @@ class Server(world.Server):
         self.numbers: dict[str, str] = {}  # the callers' numbers by call id
         self.summed_up: set[Pair] = set()  # calls that were told in a summary
         self.corrections: dict[Pair, str] = {}  # their texts
+        self.events: dict[str, set[str]] = {}  # by call id: what happened to the call
         self.has_disturbed = False  # so that something may have to be sent again
         self.meanwhile: list[Callable[[], object]] = []  # what happens at the next confirmations
         self.late: list[tuple[str, str, str]] = []  # what comes back in a later session: stanza id, recipient, type
@@ -88,7 +90,12 @@ class Server(world.Server):
         """It tells of its own call; a correction is for a message that the same recipient has got, and is repeated only
         as it was.
         """
-        assert stanza.body.startswith(self.numbers[call_of(stanza.id)] + " "), (stanza.id, stanza.body)
+        call = call_of(stanza.id)
+        assert stanza.body.startswith(self.numbers[call] + " "), (stanza.id, stanza.body)
+        what = re.fullmatch(r"\S+ (?:(answered)|(\d\d:\d\d(?:, rang .*)?)|calls)(?: \(.* ago\))?", stanza.body)
+        assert what or stanza.id.endswith("-more"), stanza.body
+        happened = "answered" if what and what[1] else "missed" if what and what[2] else ""
+        assert not happened or happened in self.events[call], (stanza.body, self.events[call])
         if "replace" in stanza.children:
             replaced = stanza.children["replace"].get("id", "")
             assert stanza.id == f"{replaced}-2" and (replaced, stanza.to) in self.delivered
@@ -126,6 +133,7 @@ class NothingLost(RuleBasedStateMachine):
         self.numbers = itertools.count()
         self.accepted: dict[str, Call] = {}
         self.ended: set[str] = set()  # ids of calls of which a later event was accepted
+        self.of_others: list[Call] = []  # events of calls that this box does not know
         self.undisturbed: set[str] = set()  # ids of calls that nothing has befallen which excuses a repeat
         self.disk_was_full = self.may_forget = False
 
@@ -170,12 +178,20 @@ class NothingLost(RuleBasedStateMachine):
 
     @rule(data=st.data(), event=st.sampled_from(["answered", "missed"]), kill_after=st.none() | st.integers(0, 4))
     def calls_end(self, data: st.DataObject, event: str, kill_after: int | None) -> None:
-        """One or two, or one that is not known; some more than once, and some while they are still to be shown."""
+        """One or two; some more than once, and some while they are still to be shown."""
         if self.accepted:
             ids = st.lists(st.sampled_from(sorted(self.accepted)), min_size=1, max_size=2, unique=True)
             self.event(data.draw(ids), event, kill_after)
 
+    @rule(event=st.sampled_from(["answered", "missed"]), kill_after=st.none() | st.integers(0, 4))
+    def a_call_of_another_box_ends(self, event: str, kill_after: int | None) -> None:
+        call = Call(event=event, follows="1600000000.000000-0123456789ab")
+        if self.put(call, kill_after):
+            self.of_others.append(call)
+
     def event(self, follows: list[str], event: str, kill_after: int | None = None) -> None:
+        for call in follows:
+            self.server.events[call].add(event)
         if self.put(Call(event=event, follows="&".join(follows)), kill_after):
             self.ended.update(follows)
 
@@ -190,6 +206,7 @@ class NothingLost(RuleBasedStateMachine):
         number = next(self.numbers)
         call.id = f"{call.time:017.6f}-{number:012x}"  # in the same order each time
         call.number = self.server.numbers[call.id] = call.number or f"{number:04}"
+        self.server.events[call.id] = {call.event}
         self.door_os.changes_left = kill_after
         try:
             self.world.queue(call)
@@ -339,6 +356,10 @@ class NothingLost(RuleBasedStateMachine):
                     told = records.read_message(f"{self.world.outbox.path}/sent/{first.name}")
                     places = [one for one in ("sent", "failed") if second.name in self.world.files(one)]
                     assert told.outcome or len(places) == 1, (first.name, places)
+
+        for call in self.of_others:
+            places = [one for one in ("sent", "failed") if Message(call, ALICE).name in self.world.files(one)]
+            assert len(places) == 1 or self.may_forget or self.disk_was_full, (call.id, places)
 
     def was_removed(self, message: Message) -> bool:
         """From sent/ or failed/, within their limits; what was sent on a full disk may never have been in sent/."""
