@@ -343,6 +343,35 @@ def test_a_sender_that_is_killed_between_pop_and_end(running: Running) -> None:
     running.settled()
 
 
+def test_so_do_two_calls_at_once_and_one_in_a_room(running: Running) -> None:
+    with Recipient.at(running.server, "bob") as bob:
+        Room(bob, ROOM)
+        numbers = ["+15550007771", "+15550007772", "+15550007773"]
+        calls = [running.call("talks", to, one, seconds=3) for to, one in zip(("201", "201", "400"), numbers)]
+        firsts = {as_shown(numbers[at]): message for at, message in enumerate(sorted_by_body(running, 2))}
+        while not (in_room := bob.wait_for_message()).body:  # the room's subject
+            pass
+        for message in firsts.values():
+            running.confirmed(message)
+        eventually(lambda: not list(running.asterisk.box.path(f"{OUTBOX}/queue").iterdir()))
+        running.end_sender()
+        for call in calls:
+            call.end()
+        for (number, first), last in zip(firsts.items(), sorted_by_body(running, 2)):
+            assert last.body == f"Call from {number} to 201: answered by desk, 3 s"
+            assert_corrects(last, first)
+        last = bob.wait_for_message()
+        while not last.body:  # the next sender enters the room
+            last = bob.wait_for_message()
+        assert last.body == f"Call from {as_shown(numbers[2])} to 400: answered by desk, 3 s"
+        assert (replaced(last), last.from_jid) == (in_room.id, in_room.from_jid)
+    running.settled()
+
+
+def sorted_by_body(running: Running, count: int) -> list[Received]:
+    return sorted((running.message() for _ in range(count)), key=lambda message: message.body)
+
+
 def test_a_server_that_is_restarted_between_pop_and_end(running: Running) -> None:
     call = running.call("talks", "201", "+15550008888", seconds=2)
     first = running.message()

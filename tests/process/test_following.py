@@ -93,6 +93,7 @@ def test_who_answers_follows_the_calls_of_the_channel_that_dials(outbox: Outbox)
     phone = channel.dials("PJSIP/bob-0000002a").dials("PJSIP/bob-0000002b")
     answered, result = run(outbox, phone, "", "", "answered")
     assert (answered.event, answered.follows, answered.peer) == ("answered", f"{first.id}&{second.id}", "bob")
+    assert (answered.number, answered.name) == ("", "")  # the channel has those of who has answered
     assert (handlers(result), result.variables["SCREEN_POP_ID"]) == (0, answered.follows)
 
 

@@ -113,6 +113,8 @@ def test_the_sample_shows_each_option_at_its_default_and_nothing_else(monkeypatc
         for option, declaration in kind.options().items()
     }
     assert set(shown) == set(declared)
+    named = set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+    assert {option for kind in settings.TYPES.values() for option in kind.options()} <= named
     for (name, option), (commented, text) in shown.items():
         declaration = declared[name, option]
         if (name, option) == ("log", "file"):

@@ -96,6 +96,7 @@ def describe(values: Mapping[str, str], call: Call) -> None:
     call.follows = "&".join(own or _ids(values, INHERITED))
     if call.event == "answered" and not own:  # on the channel that has answered
         call.peer = _user(call.channel)
+        call.number = call.name = call.cidname = ""  # they are not the caller's
 
 
 def needs_record(values: Mapping[str, str]) -> bool:
