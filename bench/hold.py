@@ -39,6 +39,15 @@ def first(calls: Calls) -> tuple[float, float]:
     return warm(calls)
 
 
+def first_without_context(calls: Calls) -> tuple[float, float]:
+    """Without the dialplan's context, the script registers no handler for the end of the call."""
+    calls.asterisk.rx("dialplan remove extension ended@screen_pop")
+    try:
+        return first(calls)
+    finally:
+        calls.asterisk.rx("dialplan add extension ended,1,Return() into screen_pop")
+
+
 def fastagi(calls: Calls) -> tuple[float, float]:
     return popped(calls, calls.fastagi)
 
@@ -52,6 +61,7 @@ def measure(calls: Calls, rounds: int) -> None:
         "a bare Python AGI script": bare,
         "screen_pop, sender up": warm,
         "screen_pop, first call": first,
+        "the same without context": first_without_context,
         "screen_pop, FastAGI": fastagi,
         "JabberSend()": jabber_send,
     }

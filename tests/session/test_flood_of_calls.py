@@ -1,4 +1,4 @@
-"""One caller who calls 1,000 times, beside others: with a real sender, server and client."""
+"""1,000 calls of one caller, beside others, and 1,000 that end at once: with a real sender, server and client."""
 
 from __future__ import annotations
 
@@ -70,3 +70,30 @@ def test_a_dialplan_that_waits_for_a_call_that_is_counted_goes_on_at_once(pbx: P
     assert [result.variables["SCREEN_POP_STATUS"] for result in results] == ["DELIVERED", "QUEUED"]
     assert results[1].verbose and "its caller calls too often: the call is counted" in results[1].verbose[-1]
     assert alice.wait_for_message().body.startswith("Call from")
+
+
+def test_a_thousand_calls_that_end_at_once_are_each_corrected_once(
+    pbx: Pbx, alice: Recipient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in pbx.env.items():
+        monkeypatch.setenv(name, value)
+    made = [Call(number=f"+1212{2000000 + which}", extension="201") for which in range(1000)]
+    for call in made:
+        pbx.outbox.put(call)
+    trigger.ring(pbx.outbox.path)
+    pbx.wait_until_sent()
+    for call in made:
+        pbx.outbox.put(Call(event="answered", follows=call.id, peer=f"phone{call.number}"))
+    trigger.ring(pbx.outbox.path)
+    pbx.wait_until_sent()
+    alice.sync()
+    firsts, lasts = alice.messages[:1000], alice.messages[1000:]
+    assert sorted(number_in(first.body) for first in firsts) == [call.number for call in made]
+    numbers = {first.id: number_in(first.body) for first in firsts}
+    corrected = {re.findall(r"<replace [^>]*id=.([\w.-]+)", last.xml)[0]: last.body for last in lasts}
+    assert len(lasts) == len(corrected) == 1000 and corrected.keys() == numbers.keys()
+    assert all(body.endswith(f" to 201: answered by phone{numbers[one]}") for one, body in corrected.items())
+
+
+def number_in(body: str) -> str:
+    return "+" + re.sub(r"\D", "", body.partition("+")[2].partition(" to ")[0])
