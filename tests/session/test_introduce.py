@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from parts.certificates import Certificate
 from parts.contact import Contact
 from parts.ejabberd import Ejabberd, NotInstalled
-from parts.pbx import DOMAIN, Pbx
+from parts.pbx import CHECKOUT, DOMAIN, Pbx
 from parts.prosody import Prosody
 from parts.scripted import Conversation, Fault, ScriptedServer
 from parts.server import Server
@@ -92,7 +93,9 @@ def office(server: Server, tmp_path: Path) -> Office:
 
 def test_the_recipient_is_asked_by_name_and_accepts(office: Office) -> None:
     assert office.check().startswith("note     contacts       ")
-    assert f"{office.server.jid(office.alice)} has not accepted yet: Converse.js shows strangers nothing" in office.check()
+    assert (
+        f"{office.server.jid(office.alice)} has not accepted yet: Converse.js shows strangers nothing" in office.check()
+    )
     assert "Kaidan 0.8 opens no chat; run screen-pop introduce" in office.check()
     with Contact.at(office.server, office.alice) as alice:
         said = office.accept(alice)
@@ -274,3 +277,21 @@ def test_what_a_server_says_does_not_reach_the_terminal_as_it_is(certificate: Ce
     output = from_scripted("introduce", tmp_path, certificate, answer, status=1)
     assert f"contact  alice@{DOMAIN}: asked: gone: 31mforgedxx" in output
     assert "\x9b" not in output and "\u202e" not in output and len(output) < 1500
+
+
+def test_a_shared_group_of_prosody_needs_no_acceptance(
+    new_server_folder: Path, certificate: Certificate, tmp_path: Path
+) -> None:
+    """As docs/contacts.md says."""
+    text = (CHECKOUT / "docs/contacts.md").read_text(encoding="utf-8")
+    group = re.findall(r"^    (\[\+\w+\])\n    pbx@example\.org=(.*)$", text, re.M)[0]
+    groups = new_server_folder / "groups.txt"
+    groups.write_text(f"{group[0]}\npbx0@{DOMAIN}={group[1]}\n")
+    extra = f'modules_enabled = {{ "groups" }}\ngroups_file = "{groups}"'
+    with Prosody(new_server_folder / "groups", certificate, accounts=ACCOUNTS, extra=extra) as server:
+        pbx = Pbx(tmp_path, server, server.ca_file)
+        pbx.configure(jid=f"pbx0@{DOMAIN}", to=f"alice0@{DOMAIN}")
+        pbx.outbox.make()
+        with Contact.at(server, "alice0") as alice:
+            assert alice.subscription(f"pbx0@{DOMAIN}") == "both"
+        assert "has not accepted yet" in pbx.screen_pop("check")  # as the document says: it is in alice's list only
