@@ -349,8 +349,7 @@ def test_so_do_two_calls_at_once_and_one_in_a_room(running: Running) -> None:
         numbers = ["+15550007771", "+15550007772", "+15550007773"]
         calls = [running.call("talks", to, one, seconds=3) for to, one in zip(("201", "201", "400"), numbers)]
         firsts = {as_shown(numbers[at]): message for at, message in enumerate(sorted_by_body(running, 2))}
-        while not (in_room := bob.wait_for_message()).body:  # the room's subject
-            pass
+        in_room = message_about(bob, numbers[2])
         for message in firsts.values():
             running.confirmed(message)
         eventually(lambda: not list(running.asterisk.box.path(f"{OUTBOX}/queue").iterdir()))
@@ -360,12 +359,17 @@ def test_so_do_two_calls_at_once_and_one_in_a_room(running: Running) -> None:
         for (number, first), last in zip(firsts.items(), sorted_by_body(running, 2)):
             assert last.body == f"Call from {number} to 201: answered by desk, 3 s"
             assert_corrects(last, first)
-        last = bob.wait_for_message()
-        while not last.body:  # the next sender enters the room
-            last = bob.wait_for_message()
+        last = message_about(bob, numbers[2])
         assert last.body == f"Call from {as_shown(numbers[2])} to 400: answered by desk, 3 s"
         assert (replaced(last), last.from_jid) == (in_room.id, in_room.from_jid)
     running.settled()
+
+
+def message_about(recipient: Recipient, number: str) -> Received:
+    """Others are the room's subject, and what was said before."""
+    while as_shown(number) not in (message := recipient.wait_for_message()).body:
+        pass
+    return message
 
 
 def sorted_by_body(running: Running, count: int) -> list[Received]:

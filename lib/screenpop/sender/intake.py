@@ -145,16 +145,17 @@ class Intake:
             found = found if call.event in wanted else []
             failed = [message for message in found if message.reason]
             if call.event == "answered":
-                self._note_answer(call, firsts, found)
+                self._note_answer(call, firsts, {message.name for message in found})
             self._make(name, call, most, [message for message in found if not message.reason], failed)
         else:
             self._make(name, call, most, *self._messages(settings.routes, wanted, call, record, lookup.contact()))
 
-    def _note_answer(self, call: Call, firsts: Sequence[tuple[str, Message]], found: Collection[Message]) -> None:
-        """In the first messages, if nobody or only some are told of it: an `ended` that comes is then no missed call."""
-        told = {message.name for message in found}
+    def _note_answer(self, call: Call, firsts: Sequence[tuple[str, Message]], made: Collection[str]) -> None:
+        """In the first messages, for `ended`: that is then no missed call, even if nobody was told of the answer. `made`:
+        the names of the messages that tell of it themselves.
+        """
         for folder, first in firsts:
-            if first.name not in told and not first.answered:
+            if first.name not in made and not first.answered:
                 first.answered = call
                 self.queue.write_again(call.id, "queue" if first.name in self.backlog else folder, first)
 
