@@ -151,8 +151,8 @@ class Intake:
             self._make(name, call, most, *self._messages(settings.routes, wanted, call, record, lookup.contact()))
 
     def _note_answer(self, call: Call, firsts: Sequence[tuple[str, Message]], made: Collection[str]) -> None:
-        """In the first messages, for `ended`: that is then no missed call, even if nobody was told of the answer. `made`:
-        the names of the messages that tell of it themselves.
+        """In the first messages: an `ended` that comes is then no missed call, even if nobody was told of the answer.
+        `made`: the names of the messages that tell of it themselves.
         """
         for folder, first in firsts:
             if first.name not in made and not first.answered:
