@@ -254,3 +254,12 @@ def test_who_is_told_depends_on_the_extension_and_on_the_phone_book(
         assert len(bob.messages) == 1
         failed = messages(pbx.outbox, "failed")
     assert [(message.to, "is not a JID" in message.reason) for message in failed] == [("nobody at all", True)] * 2
+
+
+def test_a_pop_to_a_person_needs_no_presence(certificate: Certificate, tmp_path: Path) -> None:
+    """It would show the account as online, and bring the sender everybody else's."""
+    with ScriptedServer(certificate) as server, Pbx(tmp_path, server, certificate.ca_file) as pbx:
+        pbx.call()
+        pbx.wait_until_sent()
+        assert len(server.messages) == 1 and b"<message" in server.received_tls
+        assert b"<presence" not in server.received_tls
