@@ -137,7 +137,7 @@ def test_after_the_flood_calls_are_shown_again(world: World) -> None:
 
 def test_people_hear_every_five_minutes_of_a_flood_that_goes_on(world: World) -> None:
     calls(world, 500, every=2)
-    world.run(HOUR)
+    world.run(20 * MINUTE)
     assert in_all(told(world)) == 500 and told(world)[SHOWN] == 40
     summaries = [one.at for one in world.server.taken if "more" in one.body]
     assert summaries == pytest.approx([320, 640, 960, 1060], abs=2)
@@ -146,7 +146,7 @@ def test_people_hear_every_five_minutes_of_a_flood_that_goes_on(world: World) ->
 def test_a_flood_of_very_many_calls_is_told_in_parts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flood, "MOST_CALLS", 50)
     calls(world, 65)
-    world.run(HOUR)
+    world.run(10 * MINUTE)
     assert told(world) == {SHOWN: 10, more(50): 1, more(5): 1}
 
 
