@@ -1,13 +1,13 @@
 #!/bin/sh
-# bench/run.sh [hold|burst|drain|steady|commands|phonebook|sessions] [CALLS [ROUNDS]]: runs one measurement, or all. Their files
-# describe them. hold, burst and a part of phonebook need root.
+# bench/run.sh [hold|burst|drain|steady|where|commands|phonebook|sessions] [CALLS [ROUNDS]]: runs one measurement, or all.
+# Their files describe them. hold, burst, where and a part of phonebook need root.
 set -eu
 
 cd "$(dirname "$0")/.."
 PATH=/usr/bin:$PATH # as tests/run.sh
-which="hold burst drain steady commands phonebook sessions"
+which="hold burst drain steady where commands phonebook sessions"
 case ${1-} in
-hold | burst | drain | steady | commands | phonebook | sessions)
+hold | burst | drain | steady | where | commands | phonebook | sessions)
     which=$1
     shift
     ;;
