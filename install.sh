@@ -37,25 +37,28 @@ fail() {
 
 # --- Python ---
 
-# Finds Python 3.9 or later. The system's is preferred: Asterisk's user can run it.
+# Finds Python 3.9 or later. The system's is preferred: Asterisk's user can run it. With -I, here and below, it imports no
+# module from the folder in which this is run, which may be anybody's. (ensurepip of Python 3.9 does, so venv runs in /.)
 find_python() {
     for python in /usr/bin/python3 python3; do
-        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && return
+        "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && return
     done
     fail "Python 3.9 or later is required; this machine has $(python3 --version 2>/dev/null || echo none)"
 }
 
 # make_environment FOLDER: makes a virtual environment. If Python has no pip, as on Debian, it comes from Debian's package.
 make_environment() {
-    if "$python" -c 'import ensurepip' 2>/dev/null; then
-        "$python" -m venv "$1"
+    if "$python" -I -c 'import ensurepip' 2>/dev/null; then
+        env -C / "$python" -I -m venv "$1"
         return
     fi
-    "$python" -m venv --without-pip "$1"
+    "$python" -I -m venv --without-pip "$1"
     for package in python3-pip-whl python-pip-whl; do # the second: Debian 11
-        PYTHONPATH=$here/tests "$python" -m parts.debs "$package" "$1/$package" 2>"$1/why" || continue
+        "$python" -I -c 'import runpy, sys
+sys.path.insert(0, sys.argv.pop(1))
+runpy.run_module("parts.debs", run_name="__main__")' "$here/tests" "$package" "$1/$package" 2>"$1/why" || continue
         for wheel in "$1/$package"/usr/share/python-wheels/pip-*.whl; do
-            "$1/bin/python" "$wheel/pip" install --quiet --no-index "$wheel"
+            "$1/bin/python" -I "$wheel/pip" install --quiet --no-index "$wheel"
             return
         done
     done
@@ -66,7 +69,7 @@ make_environment() {
 pip_install() {
     environment=$1
     shift
-    "$environment/bin/python" -m pip install -qq --disable-pip-version-check --no-input "$@" </dev/null
+    "$environment/bin/python" -I -m pip install -qq --disable-pip-version-check --no-input "$@" </dev/null
 }
 
 # --- the libraries that --with adds ---
@@ -135,7 +138,7 @@ download() {
         /^[^ ]/      { file = folder "/" (/;/ ? ++count : 0) ".txt"; sub(/;[^\\-]*/, "") }
                      { print >file }'
     for file in "$work"/*.txt; do
-        "$work/venv/bin/python" -m pip download -qq --disable-pip-version-check --no-deps --only-binary :all: \
+        "$work/venv/bin/python" -I -m pip download -qq --disable-pip-version-check --no-deps --only-binary :all: \
             --ignore-requires-python --dest "$1" --requirement "$file" </dev/null ||
             fail "the Python packages can't be downloaded: is there a network?"
     done
@@ -205,7 +208,7 @@ check_box() {
 
 # Installs the package for virtual environments if it is missing, and says so.
 install_venv() {
-    "$python" -c 'import ensurepip, venv' 2>/dev/null && return
+    "$python" -I -c 'import ensurepip, venv' 2>/dev/null && return
     if command -v apt-get >/dev/null; then
         set -- apt-get install -y --no-install-recommends python3-venv
     elif command -v dnf >/dev/null; then
@@ -257,7 +260,7 @@ identify() {
     # shellcheck disable=SC2016 # for find's own shell
     hash=$( (
         cd "$here"
-        "$python" -c 'import sys; print(sys.version)'
+        "$python" -I -c 'import sys; print(sys.version)'
         echo "$prefix $agi_dir $conf_dir $spool_dir $log_dir $chosen"
         find lib/screenpop -name '*.py' -o -name '*.png' -o -name '*.mo' | LC_ALL=C sort | xargs cat
         cat screen_pop.py install.sh
@@ -280,7 +283,7 @@ build() {
     mkdir "$stage" "$stage/tmp"
     TMPDIR=$stage/tmp # pip leaves its temporary folders behind if it is interrupted
     export TMPDIR
-    uninterrupted "$python" -m venv "$stage/venv" || fail "the virtual environment can't be made in $stage"
+    uninterrupted env -C / "$python" -I -m venv "$stage/venv" || fail "the virtual environment can't be made in $stage"
     if [ -n "$wheels" ]; then
         set -- --no-index --find-links "$wheels"
         why="$wheels lacks Python packages, or they were changed. To download them: ./install.sh --download DIR"
@@ -292,16 +295,16 @@ build() {
     requirements >"$stage/tmp/requirements.txt"
     uninterrupted pip_install "$stage/venv" "$@" --require-hashes --no-deps --only-binary :all: --no-compile \
         --requirement "$stage/tmp/requirements.txt" || fail "$why. Nothing was changed"
-    site=$(uninterrupted "$stage/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    site=$(uninterrupted "$stage/venv/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     cp -R "$here/lib/screenpop" "$site/"
-    uninterrupted "$stage/venv/bin/python" -m pip uninstall -qq -y --disable-pip-version-check setuptools pip </dev/null 2>/dev/null || :
+    uninterrupted "$stage/venv/bin/python" -I -m pip uninstall -qq -y --disable-pip-version-check setuptools pip </dev/null 2>/dev/null || :
     find "$stage/venv/bin" -type f ! -name 'python*' -exec rm -f {} + # the packages' commands, which are not used
     rm -rf "$stage/tmp"
     unset TMPDIR
     sed -i '/^command = /d' "$stage/venv/pyvenv.cfg" # it contains the temporary name of the folder
     find "$stage" -name __pycache__ -type d -prune -exec rm -rf {} +
     # Compile now: Asterisk's user can't write byte-code, and without it each call would wait for the compiler.
-    uninterrupted "$stage/venv/bin/python" -m compileall -q -s "$stage" -p "$prefix/lib/screen_pop/releases/$release" "$site" >/dev/null ||
+    uninterrupted "$stage/venv/bin/python" -I -m compileall -q -s "$stage" -p "$prefix/lib/screen_pop/releases/$release" "$site" >/dev/null ||
         fail "the byte-code can't be written to $stage"
 
     # With -I -S Python starts 3 ms faster. (It is one word, -IS, because a first line may have only one argument.) Then

@@ -410,6 +410,23 @@ def test_it_is_installed_where_asterisk_conf_says_and_for_its_user(administrator
     assert changes(before, files(box, "/opt/pbx/spool/screen_pop", "/opt/pbx/log")) == []
 
 
+# --- nobody else decides what root writes ---
+
+
+def test_no_python_module_comes_from_the_folder_where_it_is_run(administrator: Administrator) -> None:
+    box = administrator.box
+    folder = box.path("/tmp/drop")
+    folder.mkdir()
+    modules = ("ensurepip", "venv", "pip", "compileall", "sysconfig", "importlib", "screenpop", "sitecustomize")
+    for name in (*modules, "usercustomize"):
+        (folder / f"{name}.py").write_text("open('/tmp/it-ran', 'a').write(__file__ + chr(10))\n")
+    there = ["sh", "-c", f'cd /tmp/drop && exec {HERE}/"$@"', "sh"]
+    with administrator.alice():
+        for _ in range(2):
+            administrator.install(within=there)
+    assert not box.path("/tmp/it-ran").exists()
+
+
 # --- again ---
 
 
@@ -1069,6 +1086,7 @@ def test_etc_read_only(another: Administrator) -> None:
 OLD_PYTHON = """\
 #!/bin/sh
 # Says that it is 3.8, as far as a program with -c can tell.
+[ "$1" != -I ] || shift
 if [ "$1" = --version ] || [ "$1" = -V ]; then
     echo Python 3.8.20
     exit
