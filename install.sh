@@ -407,13 +407,14 @@ for found in distributions():  # found.files leaves out what is missing
 sys.exit(bool(libraries.problems()))' 2>/dev/null
 }
 
-# place SOURCE TARGET MODE: makes a new file that root and Asterisk can read.
+# place SOURCE TARGET MODE: makes a new file that root and Asterisk can read. Asterisk's user may own the folder of TARGET and
+# make links in it; so the file gets its content, owner and mode in $stage.
 place() {
     will_make "$DESTDIR$2"
-    cp "$1" "$DESTDIR$2.new"
-    chmod "$3" "$DESTDIR$2.new"
-    [ -n "$DESTDIR" ] || chown "root:$group" "$DESTDIR$2.new"
-    mv "$DESTDIR$2.new" "$DESTDIR$2"
+    cp "$1" "$stage/placed"
+    [ -n "$DESTDIR" ] || chown "root:$group" "$stage/placed"
+    chmod "$3" "$stage/placed"
+    mv -TZ "$stage/placed" "$DESTDIR$2" # -Z: where there is SELinux, with the type of that folder
 }
 
 install_configuration() {
@@ -437,8 +438,14 @@ install_spool() {
     [ -d "$DESTDIR$spool" ] && return
     mkdir -p "$DESTDIR$spool_dir"
     will_make "$DESTDIR$spool"
-    mkdir -m 700 "$DESTDIR$spool"
-    [ -n "$DESTDIR" ] || chown "$user:$group" "$spool"
+    if [ -n "$DESTDIR" ]; then
+        mkdir -m 700 "$DESTDIR$spool"
+    elif [ "$(stat -L -c %u "$spool_dir")" -eq 0 ]; then
+        mkdir -m 700 "$spool"
+        chown -h "$user:$group" "$spool"
+    else # not by root: the owner of the folder could replace it by a link before chown
+        runuser -u "$user" -- mkdir -m 700 "$spool" || fail "$user can't make $spool: who owns $spool_dir?"
+    fi
 }
 
 # Adds no rule where one rotates all of Asterisk's *.log, as on newer Debians: logrotate accepts only one rule for a file.
@@ -468,7 +475,7 @@ link() {
     mkdir -p "$(dirname "$2")"
     [ "$(readlink "$2" 2>/dev/null)" != "$1" ] || return 0
     [ -e "$2" ] || [ -h "$2" ] || will_make "$2"
-    ln -s "$1" "$2.new"
+    ln -sfT "$1" "$2.new"
     mv -T "$2.new" "$2"
 }
 

@@ -413,6 +413,33 @@ def test_it_is_installed_where_asterisk_conf_says_and_for_its_user(administrator
 # --- nobody else decides what root writes ---
 
 
+def test_links_in_the_folder_of_the_configuration_lead_nowhere(administrator: Administrator) -> None:
+    """That folder belongs to Asterisk's user."""
+    box = administrator.box
+    box.path("/root/precious").write_text("precious")
+    for name in (CONF, PASSWORD, CA):
+        box.run(["ln", "-s", "/root/precious", f"{name}.new"], user="asterisk")
+    first_install(administrator)
+    assert owner_and_mode(box, "/root/precious") == "root:root 644"
+    assert box.path("/root/precious").read_text() == "precious"
+    assert owner_and_mode(box, PASSWORD) == "root:asterisk 640"
+
+
+def test_a_link_in_place_of_the_new_spool_gives_nothing_away(administrator: Administrator) -> None:
+    """Made by Asterisk's user, in the moment before root would change the owner."""
+    box = administrator.box
+    box.path("/root/precious").mkdir()
+    quick = box.path("/usr/local/sbin/chown")
+    quick.write_text(
+        f'#!/bin/sh\ncase "$*" in *{OUTBOX}) rmdir {OUTBOX} && ln -s /root/precious {OUTBOX} ;; esac\n'
+        'exec /bin/chown "$@"\n'
+    )
+    quick.chmod(0o755)
+    first_install(administrator)
+    assert owner_and_mode(box, "/root/precious").startswith("root:root")
+    assert owner_and_mode(box, OUTBOX) == "asterisk:asterisk 700"
+
+
 def test_no_python_module_comes_from_the_folder_where_it_is_run(administrator: Administrator) -> None:
     box = administrator.box
     folder = box.path("/tmp/drop")
