@@ -163,13 +163,15 @@ directory() {
 
 # The user of the running Asterisk, else of asterisk.conf or of Debian's defaults, else asterisk.
 find_user() {
+    program=$(readlink -f "$(command -v asterisk)" || echo none)
     for process in /proc/[0-9]*; do
         case $(readlink "$process/exe" 2>/dev/null) in
-        */asterisk)
-            stat -c %U "$process"
-            return
-            ;;
+        "$program" | "$program (deleted)") ;;
+        *) continue ;;
         esac
+        # A console (-r, -R, -x, rasterisk) has the user who has opened it. Only -C, -e, -G, -L, -M, -s and -U take a value.
+        tr '\0' '\n' 2>/dev/null <"$process/cmdline" | grep -qE '^-[^CeGLMsU-]*[rRx]|(^|/)rasterisk$' && continue
+        stat -c %U "$process" 2>/dev/null && return
     done
     found=$(setting runuser "$asterisk_conf")
     # shellcheck source=/dev/null
@@ -201,6 +203,11 @@ print_findings() {
 check_box() {
     [ -n "${DESTDIR-}" ] || id "$user" >/dev/null 2>&1 || fail "there is no user $user: is Asterisk installed here?"
     if [ -z "${DESTDIR-}" ]; then
+        [ "$user" != root ] || [ "$(setting runuser "$asterisk_conf")" = root ] ||
+            fail "Asterisk runs as root; if you want that, add to the section [options] of $asterisk_conf: runuser = root"
+        owner=$(stat -c %U "$spool" 2>/dev/null || echo "$user")
+        [ "$owner" = "$user" ] ||
+            fail "$spool belongs to $owner, but Asterisk's user seems to be $user; start Asterisk, or: chown -R $user: $spool"
         [ -d "$conf_dir" ] || fail "there is no $conf_dir: is Asterisk installed here?"
         [ -d "$agi_dir" ] || fail "Asterisk's AGI directory $agi_dir doesn't exist; make it, or correct asterisk.conf"
     fi

@@ -410,6 +410,59 @@ def test_it_is_installed_where_asterisk_conf_says_and_for_its_user(administrator
     assert changes(before, files(box, "/opt/pbx/spool/screen_pop", "/opt/pbx/log")) == []
 
 
+@pytest.fixture
+def kept_apart(prosody: Prosody) -> Iterator[Administrator]:
+    """In a box that the test may change."""
+    with made("sid") as box:
+        yield Administrator(box, prosody)
+
+
+def user_that_it_finds(administrator: Administrator) -> str:
+    (user,) = re.findall("^user +(.+)$", administrator.install("--dry-run").out, re.MULTILINE)
+    return str(user)
+
+
+def test_a_program_that_is_named_asterisk_does_not_decide_the_user(kept_apart: Administrator) -> None:
+    kept_apart.box.run(["cp", "/usr/bin/sleep", "/root/asterisk"])
+    program = kept_apart.box.popen(["/root/asterisk", "1000"])
+    until(lambda: kept_apart.box.processes("/root/asterisk") != [])
+    assert user_that_it_finds(kept_apart) == "asterisk"
+    program.kill()
+    program.wait()
+
+
+@pytest.mark.parametrize("console", [["asterisk", "-rvvv"], ["asterisk", "-cvR"], ["rasterisk"]], ids=" ".join)
+def test_a_console_of_root_does_not_decide_the_user(console: list[str], kept_apart: Administrator) -> None:
+    box = kept_apart.box
+    with UntouchedAsterisk(box, SAMPLE):
+        box.run(["sh", "-c", "echo 100000 >/proc/sys/kernel/ns_last_pid"])  # it is found first
+        process = box.popen(console, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        until(lambda: box.processes(console[-1]) != [])
+        assert user_that_it_finds(kept_apart) == "asterisk"
+        process.kill()
+        process.wait()
+
+
+def test_an_asterisk_that_runs_as_root_unintentionally(kept_apart: Administrator) -> None:
+    box = kept_apart.box
+    box.run(["install", "--directory", "/var/run/asterisk"])
+    asterisk = box.popen(["asterisk", "-f"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: box.run(["asterisk", "-rx", "core waitfullybooted"], check=False).returncode == 0)
+    assert "runs as root" in refused(kept_apart, *kept_apart.account, *kept_apart.offline)
+    with box.path(f"{ETC}/asterisk.conf").open("a") as conf:
+        conf.write("[options]\nrunuser = root\n")
+    assert user_that_it_finds(kept_apart) == "root"
+    assert kept_apart.install("--dry-run").status == 0
+    asterisk.kill()
+    asterisk.wait()
+
+
+def test_a_spool_of_another_user_than_asterisks(kept_apart: Administrator) -> None:
+    kept_apart.box.run(["install", "--directory", "--owner=daemon", "--mode=700", OUTBOX])
+    line = refused(kept_apart, *kept_apart.account, *kept_apart.offline)
+    assert f"{OUTBOX} belongs to daemon" in line and "asterisk" in line
+
+
 # --- nobody else decides what root writes ---
 
 
