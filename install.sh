@@ -181,7 +181,7 @@ find_user() {
 
 find_asterisk() {
     asterisk_conf=/etc/asterisk/asterisk.conf
-    settings=$(asterisk -rx 'core show settings' 2>/dev/null </dev/null || :)
+    settings=$({ timeout -s KILL 10 asterisk -rx 'core show settings' || :; } 2>/dev/null </dev/null)
     conf_dir=$(directory 'Configuration directory' astetcdir /etc/asterisk)
     spool_dir=$(directory 'Spool directory' astspooldir /var/spool/asterisk)
     log_dir=$(directory 'Log directory' astlogdir /var/log/asterisk)

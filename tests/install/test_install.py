@@ -463,6 +463,14 @@ def test_a_spool_of_another_user_than_asterisks(kept_apart: Administrator) -> No
     assert f"{OUTBOX} belongs to daemon" in line and "asterisk" in line
 
 
+def test_an_asterisk_that_does_not_answer(kept_apart: Administrator) -> None:
+    hangs = kept_apart.box.path("/usr/local/sbin/asterisk")
+    hangs.write_text("#!/bin/sh\ntrap '' TERM\nexec sleep 1000\n")
+    hangs.chmod(0o755)
+    said = kept_apart.install("--dry-run", timeout=40)
+    assert "Asterisk isn't running." in said.out and said.err == ""
+
+
 # --- nobody else decides what root writes ---
 
 
