@@ -617,7 +617,7 @@ update() {
 # must begin again. One that an administrator has stopped, disabled or masked stays so.
 install_service() {
     if [ -n "$DESTDIR" ]; then
-        [ "$service" = no ] || update "$root/lib/systemd/system/screen_pop.service" "$(service_unit)"
+        [ "$service" = no ] || update "$root/lib/systemd/system/screen_pop.service" "$(service_unit)" || :
         return
     fi
     if [ "$service" = no ]; then

@@ -1015,6 +1015,14 @@ def test_destdir_gets_all_and_the_rest_of_the_box_nothing(administrator: Adminis
     assert owner_and_mode(box, SCRIPT) == "root:root 755"
 
 
+def test_destdir_a_second_time(kept_apart: Administrator) -> None:
+    stage = {"DESTDIR": "/opt/stage"}
+    kept_apart.install(env=stage)
+    before = files(kept_apart.box)
+    assert re.search(NOTHING_TO_DO, kept_apart.install(env=stage).out)
+    assert changes(before, files(kept_apart.box)) == []
+
+
 def test_another_prefix(administrator: Administrator) -> None:
     box = administrator.box
     before = files(box)
