@@ -18,8 +18,10 @@ usage() {
     cat <<'USAGE'
 ./install.sh [--jid JID --password-file FILE --to JID[&JID]...] [--server HOST:PORT] [--ca-file FILE]
              [--with NAME[,NAME]...] [--no-service] [--dry-run] [--wheels DIR] [--prefix DIR]      install or upgrade
-./install.sh --uninstall       remove screen_pop; keep its configuration, spool and log
-./install.sh --purge           remove these, too
+./install.sh --uninstall [--prefix DIR]
+                               remove screen_pop; keep its configuration, spool and log
+./install.sh --purge [--prefix DIR]
+                               remove these, too
 ./install.sh --download DIR [--with NAME[,NAME]...]
                                download the Python packages for --wheels DIR on a box without a network
 ./install.sh --demo [NUMBER]   demonstrate screen_pop; install nothing
@@ -651,6 +653,16 @@ remove_service() {
     ! written "$cron" || rm -f "$cron"
 }
 
+# Refuses if the script that Asterisk runs is in another prefix.
+check_prefix() {
+    [ -e "$DESTDIR$agi_dir/screen_pop.py" ] || return 0
+    script=$(readlink "$DESTDIR$agi_dir/screen_pop.py" || :)
+    case $script in
+    "$prefix/lib/screen_pop/"*) ;;
+    */lib/screen_pop/*) fail "screen_pop is installed in ${script%/lib/screen_pop/*}; add: --prefix ${script%/lib/screen_pop/*}" ;;
+    esac
+}
+
 # ours PATH: whether it is a link into this installation.
 ours() {
     case $(readlink "$1" 2>/dev/null) in
@@ -695,6 +707,7 @@ install() {
     find_python
     find_asterisk
     check_box
+    check_prefix
     print_findings
     [ -z "$dry_run" ] || return 0
 
@@ -796,6 +809,7 @@ DIALPLAN
 uninstall() {
     [ "$(id -u)" -eq 0 ] || fail "run this as root: sudo ./install.sh --$1"
     find_asterisk
+    check_prefix
     library=$root/lib/screen_pop
     [ -d "$library" ] || [ "$1" = purge ] || fail "screen_pop isn't installed in $library"
     remove_service
@@ -821,6 +835,9 @@ uninstall() {
 
 folders='' jid='' password_file='' to='' server='' ca_file='' wheels='' with='' dry_run='' service='' prefix=/usr/local action=install argument=''
 DESTDIR=${DESTDIR-}
+case $here in
+*/lib/screen_pop/current | */lib/screen_pop/releases/*) prefix=${here%/lib/screen_pop/*} ;; # the installed copy
+esac
 
 while [ $# -gt 0 ]; do
     case $1 in

@@ -1023,6 +1023,19 @@ def test_destdir_a_second_time(kept_apart: Administrator) -> None:
     assert changes(before, files(kept_apart.box)) == []
 
 
+@pytest.mark.parametrize("options", [("--uninstall",), ("--purge",), ()], ids=["--uninstall", "--purge", "upgrade"])
+def test_a_prefix_that_is_left_out_is_named(options: tuple[str, ...], kept_apart: Administrator) -> None:
+    kept_apart.run(*kept_apart.offline, "--prefix", "/opt/pop")
+    assert "--prefix /opt/pop" in refused(kept_apart, *options)
+
+
+def test_the_installed_copy_knows_its_prefix(kept_apart: Administrator) -> None:
+    box = kept_apart.box
+    kept_apart.run(*kept_apart.offline, "--prefix", "/opt/pop")
+    box.run(["/opt/pop/lib/screen_pop/current/install.sh", "--uninstall"])
+    assert not box.path("/opt/pop").exists() and not box.path(SCRIPT).is_symlink()
+
+
 def test_another_prefix(administrator: Administrator) -> None:
     box = administrator.box
     before = files(box)
