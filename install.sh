@@ -829,6 +829,8 @@ uninstall() {
     else
         echo "screen_pop was removed. Its configuration, spool and log were kept; --purge removes them, too."
     fi
+    callers=$(grep -rlisE --exclude='screen_pop.*' '^[^;]*agi.*screen_pop' "$conf_dir" | sort | paste -sd ' ' -)
+    [ -z "$callers" ] || echo "The dialplan still calls it; remove these lines from: $callers"
 }
 
 # --- the command line ---
@@ -867,6 +869,9 @@ while [ $# -gt 0 ]; do
     --demo)
         action=demo argument=+15551234567
         [ $# -lt 2 ] || { argument=$2 && shift; }
+        ;;
+    --jid=* | --password-file=* | --to=* | --server=* | --ca-file=* | --wheels=* | --with=* | --prefix=* | --download=*)
+        fail "write a space in place of =: ${1%%=*} VALUE"
         ;;
     --password*) fail "a password on the command line could be read by everybody: put it into a file and use --password-file" ;;
     --help | -h)

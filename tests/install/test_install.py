@@ -971,6 +971,21 @@ def test_uninstalling_works_from_another_checkout(administrator: Administrator) 
     assert not any(box.path(path).exists() for path in (LIBRARY, SCRIPT, COMMAND, LOGROTATE))
 
 
+def test_uninstalling_names_the_files_that_still_call_it(administrator: Administrator) -> None:
+    first_install(administrator)
+    box = administrator.box
+    for name, line in {
+        "extensions_custom.conf": "[a]\nexten => s,1,AGI(screen_pop.py)\n",
+        "extensions.ael": "context b { s => { AGI(agi://127.0.0.1/screen_pop); } }\n",
+        "extensions.lua": 'app.agi("screen_pop.py")\n',
+        "other.conf": "; exten => s,1,AGI(screen_pop.py)\nexten => s,1,AGI(other.py)\n",
+    }.items():
+        box.path(f"{ETC}/{name}").write_text(line)
+    (line,) = [line for line in administrator.run("--uninstall").out.splitlines() if "still" in line]
+    named = set(re.findall(rf"{ETC}/\S+\b", line))
+    assert named == {f"{ETC}/extensions_custom.conf", f"{ETC}/extensions.ael", f"{ETC}/extensions.lua"}
+
+
 def test_files_of_other_people_are_not_removed(administrator: Administrator) -> None:
     """Somebody has put something of the same name in place of ours."""
     first_install(administrator)
@@ -1076,6 +1091,11 @@ def test_somebody_else_than_root(option: str | None, bare: Administrator) -> Non
 def test_a_password_on_the_command_line(form: tuple[str, ...], bare: Administrator) -> None:
     line = refused(bare, *bare.account, *form, *bare.offline)
     assert "--password-file" in line and "hunter2" not in line
+
+
+@pytest.mark.parametrize("option", ["--password-file", "--jid", "--wheels", "--prefix"])
+def test_an_equals_sign_in_place_of_a_space(option: str, bare: Administrator) -> None:
+    assert f"write a space in place of =: {option} VALUE" in refused(bare, f"{option}=/root/password")
 
 
 @pytest.mark.parametrize(
