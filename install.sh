@@ -530,10 +530,13 @@ $WRITTEN, which replaces it in upgrades. For changes: systemctl edit screen_pop
 Description=screen_pop, which shows callers on XMPP clients
 Wants=network-online.target
 After=network-online.target
+RequiresMountsFor=$(quoted "$spool") $(quoted "$log_dir")
 StartLimitIntervalSec=0
 
 [Service]
 Type=notify
+# A spool that is missing now would stay read-only. Only Asterisk's user makes it, because the folder is his.
+ExecStartPre=-+setpriv --reuid=$user --regid=$group --init-groups mkdir -p -m 700 $(quoted "$spool")
 ExecStart=$prefix/bin/screen-pop serve
 ExecReload=/bin/sh -c "kill -HUP \$MAINPID"
 User=$user

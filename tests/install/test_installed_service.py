@@ -238,6 +238,20 @@ def test_a_call_at_the_door_of_the_service_while_the_spool_cannot_be_written(ins
     assert installed.runs()
 
 
+def test_a_spool_that_is_missing_when_the_service_starts_is_made(installed: Machine) -> None:
+    """By Asterisk's user, as the service sees its folder read-only."""
+    installed.box.run(["systemctl", "stop", "screen_pop"])
+    installed.box.run(["rm", "-r", OUTBOX])
+    installed.box.run(["systemctl", "start", "screen_pop"])
+    made = installed.box.run(["stat", "--format=%U:%G %a", OUTBOX]).stdout.decode()
+    assert made == "asterisk:asterisk 700\n"
+    with installed.administrator.alice() as alice:
+        assert installed.call() == "DELIVERED"
+        assert "Bob Example" in alice.wait_for_message().body
+    assert len(list(installed.box.path(f"{OUTBOX}/sent").iterdir())) == 1  # not in memory
+    assert installed.runs()
+
+
 def test_a_service_that_is_killed_or_hangs_is_started_again(installed: Machine) -> None:
     folder = installed.box.path(f"{UNIT}.d")
     folder.mkdir()

@@ -1,7 +1,9 @@
-"""Parts of `screen-pop serve`: where FastAGI is left to FreePBX."""
+"""Parts of `screen-pop serve`: where FastAGI is left to FreePBX, and a spool that can't be used."""
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +12,12 @@ import pytest
 from parts.server import free_port
 from screenpop import settings
 from screenpop.commands import serve
-from screenpop.commands.serve import Service
+from screenpop.commands.serve import Failed, Service
 from screenpop.doors.options import FastagiOptions
 from screenpop.log import Log
 from screenpop.settings import Settings
 from screenpop.spool.outbox import Outbox
+from screenpop.spool.queue import Queue
 
 CONF = "[xmpp]\njid = pbx@example.org\npassword = x\n[pop]\nto = alice@example.org\n"
 LINE = "service: FreePBX uses port 4573: there is no FastAGI until [fastagi] listen names another port"
@@ -63,3 +66,27 @@ def test_on_freepbx_a_port_that_is_set_is_listened_at(
     service.open_doors(configured(tmp_path, f"[fastagi]\nlisten = 127.0.0.1:{port}\n"))
     assert service.doors() == [f"fastagi 127.0.0.1:{port}"]
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error", [errno.EROFS, errno.ENOSPC])
+def test_a_spool_that_stays_read_only_ends_the_service_for_its_supervisor(
+    error: int, service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In systemd's sandbox it stays so; on a full disk there is room again at some time."""
+    clock = [0.0]
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        if clock[0] > 3600:
+            raise TimeoutError("it goes on for an hour")
+
+    def make(queue: Queue) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr("screenpop.commands.serve.time.sleep", sleep)
+    monkeypatch.setattr("screenpop.commands.serve.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(Queue, "make", make)
+    monkeypatch.setattr(service, "open_doors", lambda current: None)
+    with pytest.raises(Failed if error == errno.EROFS else TimeoutError):
+        serve._take_over(Queue(str(tmp_path)), service, str(tmp_path / "screen_pop.conf"))
+    assert error != errno.EROFS or 300 < clock[0] < 310
