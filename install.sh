@@ -543,6 +543,8 @@ User=$user
 Group=$group
 Restart=always
 RestartSec=5
+# The command is unknown: an older version was installed.
+RestartPreventExitStatus=2
 # A host that doesn't answer can take 90 s.
 WatchdogSec=180
 TimeoutStopSec=15

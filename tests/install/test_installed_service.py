@@ -252,6 +252,16 @@ def test_a_spool_that_is_missing_when_the_service_starts_is_made(installed: Mach
     assert installed.runs()
 
 
+def test_a_version_without_the_command_is_not_restarted_for_ever(machine: Machine) -> None:
+    """As after a downgrade to 0.1."""
+    install(machine)
+    (commands,) = machine.box.path(LIBRARY).glob("releases/*/venv/lib/python3*/site-packages/screenpop/commands")
+    (commands / "serve.py").unlink()
+    machine.box.run(["systemctl", "restart", "screen_pop"], check=False)
+    shown = machine.box.run(["systemctl", "show", "-P", "ActiveState", "-P", "NRestarts", "screen_pop"])
+    assert shown.stdout.decode().split() == ["failed", "0"]
+
+
 def test_a_service_that_is_killed_or_hangs_is_started_again(installed: Machine) -> None:
     folder = installed.box.path(f"{UNIT}.d")
     folder.mkdir()
