@@ -252,6 +252,22 @@ def test_a_spool_that_is_missing_when_the_service_starts_is_made(installed: Mach
     assert installed.runs()
 
 
+def test_a_service_that_is_down_is_a_problem(installed: Machine) -> None:
+    installed.box.run(["systemctl", "stop", "screen_pop"])
+    try:
+        for command, text in {
+            "check": "PROBLEM  service        not running; to see why: systemctl status screen_pop\n",
+            "status": "service    not running; to see why: systemctl status screen_pop\n",
+        }.items():
+            said = installed.box.run([COMMAND, command], check=False)
+            assert said.returncode == 1 and text in said.stdout.decode(), command
+        assert said.stdout.startswith(b"STUCK: 0 waiting")
+    finally:
+        installed.box.run(["systemctl", "start", "screen_pop"])
+    assert installed.box.run([COMMAND, "check"], check=False).returncode == 0
+    assert installed.box.run([COMMAND, "status"], check=False).returncode == 0
+
+
 def test_a_version_without_the_command_is_not_restarted_for_ever(machine: Machine) -> None:
     """As after a downgrade to 0.1."""
     install(machine)
