@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     spool = _spool.path()
     broken = libraries.problems()
-    for problem in broken:
+    old = libraries.problem_of_python()
+    for problem in [*broken, old] if old else broken:
         show(problem, label="PROBLEM  ")
     try:
         given = settings.load(settings.path_from_environment())
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     _report(True, "configuration", f"{given.path}: from {given.xmpp.jid} to {' & '.join(given.pop.to)}{routes}")
     password_file = given.xmpp.password_file
     passed = [_permissions(file) for file in (given.path, password_file and password_file.path) if file]
-    passed += [_spool_folders(spool), _log(given.log.path), _resident(spool)]
+    passed += [_spool_folders(spool), _log(given.log.path), _resident(spool), not old]
     _phone_book(given, spool)
     passed.append(not broken and _session(given))
     return 0 if all(passed) else 1
