@@ -536,7 +536,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=notify
 # A spool that is missing now would stay read-only. Only Asterisk's user makes it, because the folder is his.
-ExecStartPre=-+setpriv --reuid=$user --regid=$group --init-groups mkdir -p -m 700 $(quoted "$spool")
+ExecStartPre=-+/usr/bin/setpriv --reuid=$user --regid=$group --init-groups mkdir -p -m 700 $(quoted "$spool")
 ExecStart=$prefix/bin/screen-pop serve
 ExecReload=/bin/sh -c "kill -HUP \$MAINPID"
 User=$user
