@@ -18,8 +18,10 @@ usage() {
     cat <<'USAGE'
 ./install.sh [--jid JID --password-file FILE --to JID[&JID]...] [--server HOST:PORT] [--ca-file FILE]
              [--with NAME[,NAME]...] [--no-service] [--dry-run] [--wheels DIR] [--prefix DIR]      install or upgrade
-./install.sh --uninstall       remove screen_pop; keep its configuration, spool and log
-./install.sh --purge           remove these, too
+./install.sh --uninstall [--prefix DIR]
+                               remove screen_pop; keep its configuration, spool and log
+./install.sh --purge [--prefix DIR]
+                               remove these, too
 ./install.sh --download DIR [--with NAME[,NAME]...]
                                download the Python packages for --wheels DIR on a box without a network
 ./install.sh --demo [NUMBER]   demonstrate screen_pop; install nothing
@@ -37,25 +39,28 @@ fail() {
 
 # --- Python ---
 
-# Finds Python 3.9 or later. The system's is preferred: Asterisk's user can run it.
+# Finds Python 3.9 or later. The system's is preferred: Asterisk's user can run it. With -I, here and below, it imports no
+# module from the folder in which this is run, which may be anybody's. (ensurepip of Python 3.9 does, so venv runs in /.)
 find_python() {
     for python in /usr/bin/python3 python3; do
-        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && return
+        "$python" -I -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && return
     done
     fail "Python 3.9 or later is required; this machine has $(python3 --version 2>/dev/null || echo none)"
 }
 
 # make_environment FOLDER: makes a virtual environment. If Python has no pip, as on Debian, it comes from Debian's package.
 make_environment() {
-    if "$python" -c 'import ensurepip' 2>/dev/null; then
-        "$python" -m venv "$1"
+    if "$python" -I -c 'import ensurepip' 2>/dev/null; then
+        env -C / "$python" -I -m venv "$1"
         return
     fi
-    "$python" -m venv --without-pip "$1"
+    "$python" -I -m venv --without-pip "$1"
     for package in python3-pip-whl python-pip-whl; do # the second: Debian 11
-        PYTHONPATH=$here/tests "$python" -m parts.debs "$package" "$1/$package" 2>"$1/why" || continue
+        "$python" -I -c 'import runpy, sys
+sys.path.insert(0, sys.argv.pop(1))
+runpy.run_module("parts.debs", run_name="__main__")' "$here/tests" "$package" "$1/$package" 2>"$1/why" || continue
         for wheel in "$1/$package"/usr/share/python-wheels/pip-*.whl; do
-            "$1/bin/python" "$wheel/pip" install --quiet --no-index "$wheel"
+            "$1/bin/python" -I "$wheel/pip" install --quiet --no-index "$wheel"
             return
         done
     done
@@ -66,7 +71,7 @@ make_environment() {
 pip_install() {
     environment=$1
     shift
-    "$environment/bin/python" -m pip install -qq --disable-pip-version-check --no-input "$@" </dev/null
+    "$environment/bin/python" -I -m pip install -qq --disable-pip-version-check --no-input "$@" </dev/null
 }
 
 # --- the libraries that --with adds ---
@@ -135,7 +140,7 @@ download() {
         /^[^ ]/      { file = folder "/" (/;/ ? ++count : 0) ".txt"; sub(/;[^\\-]*/, "") }
                      { print >file }'
     for file in "$work"/*.txt; do
-        "$work/venv/bin/python" -m pip download -qq --disable-pip-version-check --no-deps --only-binary :all: \
+        "$work/venv/bin/python" -I -m pip download -qq --disable-pip-version-check --no-deps --only-binary :all: \
             --ignore-requires-python --dest "$1" --requirement "$file" </dev/null ||
             fail "the Python packages can't be downloaded: is there a network?"
     done
@@ -160,13 +165,15 @@ directory() {
 
 # The user of the running Asterisk, else of asterisk.conf or of Debian's defaults, else asterisk.
 find_user() {
+    program=$(readlink -f "$(command -v asterisk)" || echo none)
     for process in /proc/[0-9]*; do
         case $(readlink "$process/exe" 2>/dev/null) in
-        */asterisk)
-            stat -c %U "$process"
-            return
-            ;;
+        "$program" | "$program (deleted)") ;;
+        *) continue ;;
         esac
+        # A console (-r, -R, -x, rasterisk) has the user who has opened it. Only -C, -e, -G, -L, -M, -s and -U take a value.
+        tr '\0' '\n' 2>/dev/null <"$process/cmdline" | grep -qE '^-[^CeGLMsU-]*[rRx]|(^|/)rasterisk$' && continue
+        stat -c %U "$process" 2>/dev/null && return
     done
     found=$(setting runuser "$asterisk_conf")
     # shellcheck source=/dev/null
@@ -176,7 +183,7 @@ find_user() {
 
 find_asterisk() {
     asterisk_conf=/etc/asterisk/asterisk.conf
-    settings=$(asterisk -rx 'core show settings' 2>/dev/null </dev/null || :)
+    settings=$({ timeout -s KILL 10 asterisk -rx 'core show settings' || :; } 2>/dev/null </dev/null)
     conf_dir=$(directory 'Configuration directory' astetcdir /etc/asterisk)
     spool_dir=$(directory 'Spool directory' astspooldir /var/spool/asterisk)
     log_dir=$(directory 'Log directory' astlogdir /var/log/asterisk)
@@ -198,6 +205,11 @@ print_findings() {
 check_box() {
     [ -n "${DESTDIR-}" ] || id "$user" >/dev/null 2>&1 || fail "there is no user $user: is Asterisk installed here?"
     if [ -z "${DESTDIR-}" ]; then
+        [ "$user" != root ] || [ "$(setting runuser "$asterisk_conf")" = root ] ||
+            fail "Asterisk runs as root; if you want that, add to the section [options] of $asterisk_conf: runuser = root"
+        owner=$(stat -c %U "$spool" 2>/dev/null || echo "$user")
+        [ "$owner" = "$user" ] ||
+            fail "$spool belongs to $owner, but Asterisk's user seems to be $user; start Asterisk, or: chown -R $user: $spool"
         [ -d "$conf_dir" ] || fail "there is no $conf_dir: is Asterisk installed here?"
         [ -d "$agi_dir" ] || fail "Asterisk's AGI directory $agi_dir doesn't exist; make it, or correct asterisk.conf"
     fi
@@ -205,7 +217,7 @@ check_box() {
 
 # Installs the package for virtual environments if it is missing, and says so.
 install_venv() {
-    "$python" -c 'import ensurepip, venv' 2>/dev/null && return
+    "$python" -I -c 'import ensurepip, venv' 2>/dev/null && return
     if command -v apt-get >/dev/null; then
         set -- apt-get install -y --no-install-recommends python3-venv
     elif command -v dnf >/dev/null; then
@@ -257,7 +269,7 @@ identify() {
     # shellcheck disable=SC2016 # for find's own shell
     hash=$( (
         cd "$here"
-        "$python" -c 'import sys; print(sys.version)'
+        "$python" -I -c 'import sys; print(sys.version)'
         echo "$prefix $agi_dir $conf_dir $spool_dir $log_dir $chosen"
         find lib/screenpop -name '*.py' -o -name '*.png' -o -name '*.mo' | LC_ALL=C sort | xargs cat
         cat screen_pop.py install.sh
@@ -280,7 +292,7 @@ build() {
     mkdir "$stage" "$stage/tmp"
     TMPDIR=$stage/tmp # pip leaves its temporary folders behind if it is interrupted
     export TMPDIR
-    uninterrupted "$python" -m venv "$stage/venv" || fail "the virtual environment can't be made in $stage"
+    uninterrupted env -C / "$python" -I -m venv "$stage/venv" || fail "the virtual environment can't be made in $stage"
     if [ -n "$wheels" ]; then
         set -- --no-index --find-links "$wheels"
         why="$wheels lacks Python packages, or they were changed. To download them: ./install.sh --download DIR"
@@ -292,16 +304,16 @@ build() {
     requirements >"$stage/tmp/requirements.txt"
     uninterrupted pip_install "$stage/venv" "$@" --require-hashes --no-deps --only-binary :all: --no-compile \
         --requirement "$stage/tmp/requirements.txt" || fail "$why. Nothing was changed"
-    site=$(uninterrupted "$stage/venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+    site=$(uninterrupted "$stage/venv/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     cp -R "$here/lib/screenpop" "$site/"
-    uninterrupted "$stage/venv/bin/python" -m pip uninstall -qq -y --disable-pip-version-check setuptools pip </dev/null 2>/dev/null || :
+    uninterrupted "$stage/venv/bin/python" -I -m pip uninstall -qq -y --disable-pip-version-check setuptools pip </dev/null 2>/dev/null || :
     find "$stage/venv/bin" -type f ! -name 'python*' -exec rm -f {} + # the packages' commands, which are not used
     rm -rf "$stage/tmp"
     unset TMPDIR
     sed -i '/^command = /d' "$stage/venv/pyvenv.cfg" # it contains the temporary name of the folder
     find "$stage" -name __pycache__ -type d -prune -exec rm -rf {} +
     # Compile now: Asterisk's user can't write byte-code, and without it each call would wait for the compiler.
-    uninterrupted "$stage/venv/bin/python" -m compileall -q -s "$stage" -p "$prefix/lib/screen_pop/releases/$release" "$site" >/dev/null ||
+    uninterrupted "$stage/venv/bin/python" -I -m compileall -q -s "$stage" -p "$prefix/lib/screen_pop/releases/$release" "$site" >/dev/null ||
         fail "the byte-code can't be written to $stage"
 
     # With -I -S Python starts 3 ms faster. (It is one word, -IS, because a first line may have only one argument.) Then
@@ -348,7 +360,7 @@ ask_for_configuration() {
 # Prints the configuration: the sample with the values of the options.
 configure() {
     JID=$jid TO=$to SERVER=$server PASSWORD_FILE=${password_file:+$conf_dir/screen_pop.password} \
-        CA_FILE=${ca_file:+$conf_dir/screen_pop.ca.pem} FREEPBX=$(ls /etc/freepbx.conf 2>/dev/null) awk '
+        CA_FILE=${ca_file:+$conf_dir/screen_pop.ca.pem} awk '
         function put(name, value) { print (value == "" ? ";" : "") name " = " value }
         /^jid = /            { put("jid", ENVIRON["JID"]); next }
         /^password = /       { print ";password ="; next }
@@ -356,7 +368,6 @@ configure() {
         /^;server =/         { put("server", ENVIRON["SERVER"]); next }
         /^;ca_file =/        { put("ca_file", ENVIRON["CA_FILE"]); next }
         /^to = /             { put("to", ENVIRON["TO"]); next }
-        /^;listen = 127.0.0.1:4573$/ && ENVIRON["FREEPBX"] { print "; FreePBX listens at 127.0.0.1:4573 itself."; print "listen = no"; next }
         { print }' "$here/screen_pop.conf.sample"
 }
 
@@ -404,13 +415,14 @@ for found in distributions():  # found.files leaves out what is missing
 sys.exit(bool(libraries.problems()))' 2>/dev/null
 }
 
-# place SOURCE TARGET MODE: makes a new file that root and Asterisk can read.
+# place SOURCE TARGET MODE: makes a new file that root and Asterisk can read. Asterisk's user may own the folder of TARGET and
+# make links in it; so the file gets its content, owner and mode in $stage.
 place() {
     will_make "$DESTDIR$2"
-    cp "$1" "$DESTDIR$2.new"
-    chmod "$3" "$DESTDIR$2.new"
-    [ -n "$DESTDIR" ] || chown "root:$group" "$DESTDIR$2.new"
-    mv "$DESTDIR$2.new" "$DESTDIR$2"
+    cp "$1" "$stage/placed"
+    [ -n "$DESTDIR" ] || chown "root:$group" "$stage/placed"
+    chmod "$3" "$stage/placed"
+    mv -TZ "$stage/placed" "$DESTDIR$2" # -Z: where there is SELinux, with the type of that folder
 }
 
 install_configuration() {
@@ -434,8 +446,14 @@ install_spool() {
     [ -d "$DESTDIR$spool" ] && return
     mkdir -p "$DESTDIR$spool_dir"
     will_make "$DESTDIR$spool"
-    mkdir -m 700 "$DESTDIR$spool"
-    [ -n "$DESTDIR" ] || chown "$user:$group" "$spool"
+    if [ -n "$DESTDIR" ]; then
+        mkdir -m 700 "$DESTDIR$spool"
+    elif [ "$(stat -L -c %u "$spool_dir")" -eq 0 ]; then
+        mkdir -m 700 "$spool"
+        chown -h "$user:$group" "$spool"
+    else # not by root: the owner of the folder could replace it by a link before chown
+        runuser -u "$user" -- mkdir -m 700 "$spool" || fail "$user can't make $spool: who owns $spool_dir?"
+    fi
 }
 
 # Adds no rule where one rotates all of Asterisk's *.log, as on newer Debians: logrotate accepts only one rule for a file.
@@ -465,7 +483,7 @@ link() {
     mkdir -p "$(dirname "$2")"
     [ "$(readlink "$2" 2>/dev/null)" != "$1" ] || return 0
     [ -e "$2" ] || [ -h "$2" ] || will_make "$2"
-    ln -s "$1" "$2.new"
+    ln -sfT "$1" "$2.new"
     mv -T "$2.new" "$2"
 }
 
@@ -512,16 +530,21 @@ $WRITTEN, which replaces it in upgrades. For changes: systemctl edit screen_pop
 Description=screen_pop, which shows callers on XMPP clients
 Wants=network-online.target
 After=network-online.target
+RequiresMountsFor=$(quoted "$spool") $(quoted "$log_dir")
 StartLimitIntervalSec=0
 
 [Service]
 Type=notify
+# A spool that is missing now would stay read-only. Only Asterisk's user makes it, because the folder is his.
+ExecStartPre=-+/usr/bin/setpriv --reuid=$user --regid=$group --init-groups mkdir -p -m 700 $(quoted "$spool")
 ExecStart=$prefix/bin/screen-pop serve
 ExecReload=/bin/sh -c "kill -HUP \$MAINPID"
 User=$user
 Group=$group
 Restart=always
 RestartSec=5
+# The command is unknown: an older version was installed.
+RestartPreventExitStatus=2
 # A host that doesn't answer can take 90 s.
 WatchdogSec=180
 TimeoutStopSec=15
@@ -600,7 +623,7 @@ update() {
 # must begin again. One that an administrator has stopped, disabled or masked stays so.
 install_service() {
     if [ -n "$DESTDIR" ]; then
-        [ "$service" = no ] || update "$root/lib/systemd/system/screen_pop.service" "$(service_unit)"
+        [ "$service" = no ] || update "$root/lib/systemd/system/screen_pop.service" "$(service_unit)" || :
         return
     fi
     if [ "$service" = no ]; then
@@ -610,6 +633,7 @@ install_service() {
     fi
     rm -f "$library/no-service"
     if has_systemd; then
+        [ ! -e "$unit" ] || systemd is-active screen_pop.service || was_stopped=yes
         ! written "$cron" || rm -f "$cron"
         verb=${1:+try-restart}
         [ -e "$unit" ] || [ -h "$unit" ] || verb='enable --now'
@@ -632,6 +656,16 @@ remove_service() {
         ! has_systemd || systemd daemon-reload || :
     fi
     ! written "$cron" || rm -f "$cron"
+}
+
+# Refuses if the script that Asterisk runs is in another prefix.
+check_prefix() {
+    [ -e "$DESTDIR$agi_dir/screen_pop.py" ] || return 0
+    script=$(readlink "$DESTDIR$agi_dir/screen_pop.py" || :)
+    case $script in
+    "$prefix/lib/screen_pop/"*) ;;
+    */lib/screen_pop/*) fail "screen_pop is installed in ${script%/lib/screen_pop/*}; add: --prefix ${script%/lib/screen_pop/*}" ;;
+    esac
 }
 
 # ours PATH: whether it is a link into this installation.
@@ -678,6 +712,7 @@ install() {
     find_python
     find_asterisk
     check_box
+    check_prefix
     print_findings
     [ -z "$dry_run" ] || return 0
 
@@ -746,7 +781,7 @@ test_installation() {
     echo
     if wrong=$(complaints "$prefix/lib/screen_pop/current/venv" "$conf"); then
         suggest_libraries "$conf"
-        "$prefix/bin/screen-pop" check ||
+        "$prefix/bin/screen-pop" check || [ -n "$was_stopped" ] || # which is no reason to fail; the test shows other ones
             fail "installed, but calls can't be shown yet: solve the problems above, then run: screen-pop check"
         echo
         "$prefix/bin/screen-pop" test "+15551234567" "screen_pop" ||
@@ -779,6 +814,7 @@ DIALPLAN
 uninstall() {
     [ "$(id -u)" -eq 0 ] || fail "run this as root: sudo ./install.sh --$1"
     find_asterisk
+    check_prefix
     library=$root/lib/screen_pop
     [ -d "$library" ] || [ "$1" = purge ] || fail "screen_pop isn't installed in $library"
     remove_service
@@ -798,12 +834,18 @@ uninstall() {
     else
         echo "screen_pop was removed. Its configuration, spool and log were kept; --purge removes them, too."
     fi
+    callers=$(grep -rlisE --exclude='screen_pop.*' '^[^;]*agi.*screen_pop' "$conf_dir" | sort | paste -sd ' ' -)
+    [ -z "$callers" ] || echo "The dialplan still calls it; remove these lines from: $callers"
 }
 
 # --- the command line ---
 
 folders='' jid='' password_file='' to='' server='' ca_file='' wheels='' with='' dry_run='' service='' prefix=/usr/local action=install argument=''
+was_stopped=''
 DESTDIR=${DESTDIR-}
+case $here in
+*/lib/screen_pop/current | */lib/screen_pop/releases/*) prefix=${here%/lib/screen_pop/*} ;; # the installed copy
+esac
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -833,6 +875,9 @@ while [ $# -gt 0 ]; do
     --demo)
         action=demo argument=+15551234567
         [ $# -lt 2 ] || { argument=$2 && shift; }
+        ;;
+    --jid=* | --password-file=* | --to=* | --server=* | --ca-file=* | --wheels=* | --with=* | --prefix=* | --download=*)
+        fail "write a space in place of =: ${1%%=*} VALUE"
         ;;
     --password*) fail "a password on the command line could be read by everybody: put it into a file and use --password-file" ;;
     --help | -h)

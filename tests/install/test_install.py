@@ -410,6 +410,111 @@ def test_it_is_installed_where_asterisk_conf_says_and_for_its_user(administrator
     assert changes(before, files(box, "/opt/pbx/spool/screen_pop", "/opt/pbx/log")) == []
 
 
+@pytest.fixture
+def kept_apart(prosody: Prosody) -> Iterator[Administrator]:
+    """In a box that the test may change."""
+    with made("sid") as box:
+        yield Administrator(box, prosody)
+
+
+def user_that_it_finds(administrator: Administrator) -> str:
+    (user,) = re.findall("^user +(.+)$", administrator.install("--dry-run").out, re.MULTILINE)
+    return str(user)
+
+
+def test_a_program_that_is_named_asterisk_does_not_decide_the_user(kept_apart: Administrator) -> None:
+    kept_apart.box.run(["cp", "/usr/bin/sleep", "/root/asterisk"])
+    program = kept_apart.box.popen(["/root/asterisk", "1000"])
+    until(lambda: kept_apart.box.processes("/root/asterisk") != [])
+    assert user_that_it_finds(kept_apart) == "asterisk"
+    program.kill()
+    program.wait()
+
+
+@pytest.mark.parametrize("console", [["asterisk", "-rvvv"], ["asterisk", "-cvR"], ["rasterisk"]], ids=" ".join)
+def test_a_console_of_root_does_not_decide_the_user(console: list[str], kept_apart: Administrator) -> None:
+    box = kept_apart.box
+    with UntouchedAsterisk(box, SAMPLE):
+        box.run(["sh", "-c", "echo 100000 >/proc/sys/kernel/ns_last_pid"])  # it is found first
+        process = box.popen(console, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        until(lambda: box.processes(console[-1]) != [])
+        assert user_that_it_finds(kept_apart) == "asterisk"
+        process.kill()
+        process.wait()
+
+
+def test_an_asterisk_that_runs_as_root_unintentionally(kept_apart: Administrator) -> None:
+    box = kept_apart.box
+    box.run(["install", "--directory", "/var/run/asterisk"])
+    asterisk = box.popen(["asterisk", "-f"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: box.run(["asterisk", "-rx", "core waitfullybooted"], check=False).returncode == 0)
+    assert "runs as root" in refused(kept_apart, *kept_apart.account, *kept_apart.offline)
+    with box.path(f"{ETC}/asterisk.conf").open("a") as conf:
+        conf.write("[options]\nrunuser = root\n")
+    assert user_that_it_finds(kept_apart) == "root"
+    assert kept_apart.install("--dry-run").status == 0
+    asterisk.kill()
+    asterisk.wait()
+
+
+def test_a_spool_of_another_user_than_asterisks(kept_apart: Administrator) -> None:
+    kept_apart.box.run(["install", "--directory", "--owner=daemon", "--mode=700", OUTBOX])
+    line = refused(kept_apart, *kept_apart.account, *kept_apart.offline)
+    assert f"{OUTBOX} belongs to daemon" in line and "asterisk" in line
+
+
+def test_an_asterisk_that_does_not_answer(kept_apart: Administrator) -> None:
+    hangs = kept_apart.box.path("/usr/local/sbin/asterisk")
+    hangs.write_text("#!/bin/sh\ntrap '' TERM\nexec sleep 1000\n")
+    hangs.chmod(0o755)
+    said = kept_apart.install("--dry-run", timeout=40)
+    assert "Asterisk isn't running." in said.out and said.err == ""
+
+
+# --- nobody else decides what root writes ---
+
+
+def test_links_in_the_folder_of_the_configuration_lead_nowhere(administrator: Administrator) -> None:
+    """That folder belongs to Asterisk's user."""
+    box = administrator.box
+    box.path("/root/precious").write_text("precious")
+    for name in (CONF, PASSWORD, CA):
+        box.run(["ln", "-s", "/root/precious", f"{name}.new"], user="asterisk")
+    first_install(administrator)
+    assert owner_and_mode(box, "/root/precious") == "root:root 644"
+    assert box.path("/root/precious").read_text() == "precious"
+    assert owner_and_mode(box, PASSWORD) == "root:asterisk 640"
+
+
+def test_a_link_in_place_of_the_new_spool_gives_nothing_away(administrator: Administrator) -> None:
+    """Made by Asterisk's user, in the moment before root would change the owner."""
+    box = administrator.box
+    box.path("/root/precious").mkdir()
+    quick = box.path("/usr/local/sbin/chown")
+    quick.write_text(
+        f'#!/bin/sh\ncase "$*" in *{OUTBOX}) rmdir {OUTBOX} && ln -s /root/precious {OUTBOX} ;; esac\n'
+        'exec /bin/chown "$@"\n'
+    )
+    quick.chmod(0o755)
+    first_install(administrator)
+    assert owner_and_mode(box, "/root/precious").startswith("root:root")
+    assert owner_and_mode(box, OUTBOX) == "asterisk:asterisk 700"
+
+
+def test_no_python_module_comes_from_the_folder_where_it_is_run(administrator: Administrator) -> None:
+    box = administrator.box
+    folder = box.path("/tmp/drop")
+    folder.mkdir()
+    modules = ("ensurepip", "venv", "pip", "compileall", "sysconfig", "importlib", "screenpop", "sitecustomize")
+    for name in (*modules, "usercustomize"):
+        (folder / f"{name}.py").write_text("open('/tmp/it-ran', 'a').write(__file__ + chr(10))\n")
+    there = ["sh", "-c", f'cd /tmp/drop && exec {HERE}/"$@"', "sh"]
+    with administrator.alice():
+        for _ in range(2):
+            administrator.install(within=there)
+    assert not box.path("/tmp/it-ran").exists()
+
+
 # --- again ---
 
 
@@ -866,6 +971,21 @@ def test_uninstalling_works_from_another_checkout(administrator: Administrator) 
     assert not any(box.path(path).exists() for path in (LIBRARY, SCRIPT, COMMAND, LOGROTATE))
 
 
+def test_uninstalling_names_the_files_that_still_call_it(administrator: Administrator) -> None:
+    first_install(administrator)
+    box = administrator.box
+    for name, line in {
+        "extensions_custom.conf": "[a]\nexten => s,1,AGI(screen_pop.py)\n",
+        "extensions.ael": "context b { s => { AGI(agi://127.0.0.1/screen_pop); } }\n",
+        "extensions.lua": 'app.agi("screen_pop.py")\n',
+        "other.conf": "; exten => s,1,AGI(screen_pop.py)\nexten => s,1,AGI(other.py)\n",
+    }.items():
+        box.path(f"{ETC}/{name}").write_text(line)
+    (line,) = [line for line in administrator.run("--uninstall").out.splitlines() if "still" in line]
+    named = set(re.findall(rf"{ETC}/\S+\b", line))
+    assert named == {f"{ETC}/extensions_custom.conf", f"{ETC}/extensions.ael", f"{ETC}/extensions.lua"}
+
+
 def test_files_of_other_people_are_not_removed(administrator: Administrator) -> None:
     """Somebody has put something of the same name in place of ours."""
     first_install(administrator)
@@ -910,6 +1030,27 @@ def test_destdir_gets_all_and_the_rest_of_the_box_nothing(administrator: Adminis
     assert owner_and_mode(box, SCRIPT) == "root:root 755"
 
 
+def test_destdir_a_second_time(kept_apart: Administrator) -> None:
+    stage = {"DESTDIR": "/opt/stage"}
+    kept_apart.install(env=stage)
+    before = files(kept_apart.box)
+    assert re.search(NOTHING_TO_DO, kept_apart.install(env=stage).out)
+    assert changes(before, files(kept_apart.box)) == []
+
+
+@pytest.mark.parametrize("options", [("--uninstall",), ("--purge",), ()], ids=["--uninstall", "--purge", "upgrade"])
+def test_a_prefix_that_is_left_out_is_named(options: tuple[str, ...], kept_apart: Administrator) -> None:
+    kept_apart.run(*kept_apart.offline, "--prefix", "/opt/pop")
+    assert "--prefix /opt/pop" in refused(kept_apart, *options)
+
+
+def test_the_installed_copy_knows_its_prefix(kept_apart: Administrator) -> None:
+    box = kept_apart.box
+    kept_apart.run(*kept_apart.offline, "--prefix", "/opt/pop")
+    box.run(["/opt/pop/lib/screen_pop/current/install.sh", "--uninstall"])
+    assert not box.path("/opt/pop").exists() and not box.path(SCRIPT).is_symlink()
+
+
 def test_another_prefix(administrator: Administrator) -> None:
     box = administrator.box
     before = files(box)
@@ -950,6 +1091,11 @@ def test_somebody_else_than_root(option: str | None, bare: Administrator) -> Non
 def test_a_password_on_the_command_line(form: tuple[str, ...], bare: Administrator) -> None:
     line = refused(bare, *bare.account, *form, *bare.offline)
     assert "--password-file" in line and "hunter2" not in line
+
+
+@pytest.mark.parametrize("option", ["--password-file", "--jid", "--wheels", "--prefix"])
+def test_an_equals_sign_in_place_of_a_space(option: str, bare: Administrator) -> None:
+    assert f"write a space in place of =: {option} VALUE" in refused(bare, f"{option}=/root/password")
 
 
 @pytest.mark.parametrize(
@@ -1069,6 +1215,7 @@ def test_etc_read_only(another: Administrator) -> None:
 OLD_PYTHON = """\
 #!/bin/sh
 # Says that it is 3.8, as far as a program with -c can tell.
+[ "$1" != -I ] || shift
 if [ "$1" = --version ] || [ "$1" = -V ]; then
     echo Python 3.8.20
     exit

@@ -238,6 +238,46 @@ def test_a_call_at_the_door_of_the_service_while_the_spool_cannot_be_written(ins
     assert installed.runs()
 
 
+def test_a_spool_that_is_missing_when_the_service_starts_is_made(installed: Machine) -> None:
+    """By Asterisk's user, as the service sees its folder read-only."""
+    installed.box.run(["systemctl", "stop", "screen_pop"])
+    installed.box.run(["rm", "-r", OUTBOX])
+    installed.box.run(["systemctl", "start", "screen_pop"])
+    made = installed.box.run(["stat", "--format=%U:%G %a", OUTBOX]).stdout.decode()
+    assert made == "asterisk:asterisk 700\n"
+    with installed.administrator.alice() as alice:
+        assert installed.call() == "DELIVERED"
+        assert "Bob Example" in alice.wait_for_message().body
+    assert len(list(installed.box.path(f"{OUTBOX}/sent").iterdir())) == 1  # not in memory
+    assert installed.runs()
+
+
+def test_a_service_that_is_down_is_a_problem(installed: Machine) -> None:
+    installed.box.run(["systemctl", "stop", "screen_pop"])
+    try:
+        for command, text in {
+            "check": "PROBLEM  service        not running; to see why: systemctl status screen_pop\n",
+            "status": "service    not running; to see why: systemctl status screen_pop\n",
+        }.items():
+            said = installed.box.run([COMMAND, command], check=False)
+            assert said.returncode == 1 and text in said.stdout.decode(), command
+        assert said.stdout.startswith(b"STUCK: 0 waiting")
+    finally:
+        installed.box.run(["systemctl", "start", "screen_pop"])
+    assert installed.box.run([COMMAND, "check"], check=False).returncode == 0
+    assert installed.box.run([COMMAND, "status"], check=False).returncode == 0
+
+
+def test_a_version_without_the_command_is_not_restarted_for_ever(machine: Machine) -> None:
+    """As after a downgrade to 0.1."""
+    install(machine)
+    (commands,) = machine.box.path(LIBRARY).glob("releases/*/venv/lib/python3*/site-packages/screenpop/commands")
+    (commands / "serve.py").unlink()
+    machine.box.run(["systemctl", "restart", "screen_pop"], check=False)
+    shown = machine.box.run(["systemctl", "show", "-P", "ActiveState", "-P", "NRestarts", "screen_pop"])
+    assert shown.stdout.decode().split() == ["failed", "0"]
+
+
 def test_a_service_that_is_killed_or_hangs_is_started_again(installed: Machine) -> None:
     folder = installed.box.path(f"{UNIT}.d")
     folder.mkdir()

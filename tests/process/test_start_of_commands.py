@@ -128,6 +128,15 @@ def test_check_names_a_library_that_is_missing_or_broken(
     assert [line.split()[1] for line in others] == ["configuration", "permissions", "spool", "log", "service"]
 
 
+def test_check_tells_of_a_python_that_has_been_upgraded(pbx: Pbx, tmp_path: Path) -> None:
+    version = f"3.{sys.version_info[1]}"
+    for installed, said in {version: False, "3.2": True}.items():
+        pbx.library = shutil.copytree(CHECKOUT / "lib", tmp_path / f"venv/lib/python{installed}/site-packages")
+        first = pbx.screen_pop("check", status=1).splitlines()[0]  # nothing else is right here, either
+        text = f"PROBLEM  installed for Python 3.2, but it is {version} now: run install.sh again"
+        assert (first == text) == said
+
+
 def test_check_names_all_that_are_missing_at_once(pbx: Pbx) -> None:
     done = subprocess.run(
         [sys.executable, "-S", "-m", "screenpop", "check"],  # without site-packages

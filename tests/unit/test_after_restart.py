@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from screenpop.call import Call
-from screenpop.commands import _service, flush
+from screenpop.commands import _service, check, flush, status
 from screenpop.spool import state
 from screenpop.spool.outbox import Outbox
 from screenpop.spool.trigger import Trigger
@@ -79,6 +80,38 @@ def test_a_service_of_systemd_that_is_down(machine: Machine) -> None:
     (machine.folder / "enabled").symlink_to("/nowhere")  # seen from a chroot
     assert machine.line == "not running; to see why: systemctl status screen_pop"
     assert _service.is_down(machine.report)
+
+
+def said_by_status(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, list[str]]:
+    """Its exit status and its lines."""
+    monkeypatch.setenv("SCREEN_POP_SPOOL", machine.spool.path)
+    ended = status.run(SimpleNamespace(**status.WITHOUT_ARGUMENTS))  # type: ignore[arg-type]
+    return ended, capsys.readouterr().out.splitlines()
+
+
+def test_status_is_stuck_while_the_service_is_down(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said_by_status(machine, monkeypatch, capsys)[0] == 0
+    boot_with_systemd(machine)
+    machine.has("enabled")
+    ended, lines = said_by_status(machine, monkeypatch, capsys)
+    assert ended == 1 and lines[0] == "STUCK: 0 waiting; 0 failed"
+    assert "service    not running; to see why: systemctl status screen_pop" in lines
+    assert not check._resident(machine.spool.path)
+
+
+@pytest.mark.usefixtures("resident")
+def test_status_is_not_stuck_while_the_service_runs(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boot_with_systemd(machine)
+    machine.has("enabled")
+    ended, lines = said_by_status(machine, monkeypatch, capsys)
+    assert ended == 0 and lines[0] == "OK: 0 waiting; 0 failed"
+    assert check._resident(machine.spool.path)
 
 
 def test_a_service_that_systemd_would_start_if_it_ran(machine: Machine) -> None:

@@ -30,14 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check everything in the order in which a pop needs it. Returns the exit status: 0 if calls can be shown, which
-    they can be without the phone book.
+    """Check everything in the order in which a pop needs it. Returns the exit status: 0 if there is no problem, except
+    one of the phone book, without which calls are shown.
     """
     from .. import config, libraries, settings
 
     spool = _spool.path()
     broken = libraries.problems()
-    for problem in broken:
+    old = libraries.problem_of_python()
+    for problem in [*broken, old] if old else broken:
         show(problem, label="PROBLEM  ")
     try:
         given = settings.load(settings.path_from_environment())
@@ -49,8 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     _report(True, "configuration", f"{given.path}: from {given.xmpp.jid} to {' & '.join(given.pop.to)}{routes}")
     password_file = given.xmpp.password_file
     passed = [_permissions(file) for file in (given.path, password_file and password_file.path) if file]
-    passed += [_spool_folders(spool), _log(given.log.path)]
-    _resident(spool)
+    passed += [_spool_folders(spool), _log(given.log.path), _resident(spool), not old]
     _phone_book(given, spool)
     passed.append(not broken and _session(given))
     return 0 if all(passed) else 1
@@ -99,13 +99,12 @@ def _log(path: str) -> bool:
     return _report(False, "log", f"{path} can't be written: only syslog is used; set [log] file, or chown {path}")
 
 
-def _resident(spool: str) -> None:
-    """Calls are shown without it, too."""
+def _resident(spool: str) -> bool:
     found = _service.examine(spool)
     if found["after_restart"]:
-        _report(not _service.is_down(found), "service", _service.describe(found))
-    else:
-        show(_service.describe(found), label=f"{'note':9}{'service':14} ")
+        return _report(not _service.is_down(found), "service", _service.describe(found))
+    show(_service.describe(found), label=f"{'note':9}{'service':14} ")
+    return True
 
 
 def _phone_book(given: Settings, spool: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     Address = tuple[str, int]
     Permitted = Callable[[str], tuple[str, str]]
 
+FREEPBX = "/etc/freepbx.conf"
 POLL = 0.5  # seconds
 RETRY = 5.0  # seconds until a spool that can't be used is tried again
+READ_ONLY_FOR = 300.0  # seconds; then it ends: in systemd's sandbox, a spool that was missing stays so until a restart
 START_WITHIN = 30  # seconds, of which systemd is told again and again while this waits for another sender
 
 
@@ -85,11 +88,14 @@ def _take_over(queue: Queue, service: Service, conf: str) -> Trigger:
     """As long as the spool can't be used, the doors send calls to the spool in memory. Raises Failed."""
     from ..spool.trigger import Trigger
 
+    began = time.monotonic()
     while True:
         try:
             queue.make()
             return Trigger.take_over(queue.path, service.keep_starting)
         except OSError as error:
+            if error.errno == errno.EROFS and time.monotonic() - began > READ_ONLY_FOR:
+                raise Failed(f"ending, as {queue.path} is still read-only") from error
             service.do_without(f"{queue.path}: {error.strerror}")
         service.open_doors(_current_settings(conf))
         service.alive()
@@ -97,7 +103,7 @@ def _take_over(queue: Queue, service: Service, conf: str) -> Trigger:
 
 
 class Failed(Exception):
-    """A door can't listen."""
+    """A door can't listen, or the spool can't be written."""
 
 
 class Service:
@@ -109,7 +115,7 @@ class Service:
         self.outbox, self.log, self.systemd = outbox, log, Systemd()
         self._doors: dict[str, tuple[Address, Any]] = {}  # by the names of their sections
         self._token = ""  # of the HTTP door
-        self._does_without = ""
+        self._does_without = self._lacks_fastagi = ""
         self._is_ready = False
 
     def tell(self, text: str) -> None:
@@ -146,12 +152,17 @@ class Service:
         fastagi = current.fastagi if current else FastagiOptions({})
         self._token = current.http.token if current else ""
         limits = fastagi.allow, _permitted(current) if current and fastagi.allow else None
+        is_of_freepbx = fastagi.is_default and os.path.exists(FREEPBX)
+        listen, lacks = (None, "FreePBX uses port 4573") if is_of_freepbx else (fastagi.listen, "")
         try:
-            self._open("fastagi", fastagi.listen, lambda address: self._fastagi_door(address, *limits))
+            self._open("fastagi", listen, lambda address: self._fastagi_door(address, *limits))
         except Failed as error:
             if not fastagi.is_default:
                 raise
-            self.tell(f"{error}: there is no FastAGI until [fastagi] listen names another port")  # FreePBX has this one
+            lacks = str(error)
+        if lacks and lacks != self._lacks_fastagi:
+            self.tell(f"{lacks}: there is no FastAGI until [fastagi] listen names another port")
+        self._lacks_fastagi = lacks
         if "fastagi" in self._doors:
             self._doors["fastagi"][1].limit(*limits)
         self._open("http", current.http.listen if current else None, self._http_door)

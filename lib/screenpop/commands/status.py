@@ -38,15 +38,16 @@ def run(arguments: argparse.Namespace) -> int:
             reports.append(examine(spool))
         except OSError:  # of another user, who may have made anything of it
             continue
-    stuck = any(report["stuck"] for report in reports)
     service = _spool.with_rights_of_owner(path, _service.examine)
+    is_down = _service.is_down(service)  # then its doors refuse calls
+    stuck = is_down or any(report["stuck"] for report in reports)
     if arguments.json:
         print(json.dumps({"stuck": stuck, "service": service, "outboxes": reports}, indent=2))
     else:
         for number, report in enumerate(reports):
             if number:
                 print()
-            printed = lines(report)
+            printed = lines({**report, "stuck": report["stuck"] or (is_down and not number)})
             if not number:
                 printed.insert(2, _line("service", _service.describe(service)))
             for label, text in printed:
