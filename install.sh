@@ -348,7 +348,7 @@ ask_for_configuration() {
 # Prints the configuration: the sample with the values of the options.
 configure() {
     JID=$jid TO=$to SERVER=$server PASSWORD_FILE=${password_file:+$conf_dir/screen_pop.password} \
-        CA_FILE=${ca_file:+$conf_dir/screen_pop.ca.pem} FREEPBX=$(ls /etc/freepbx.conf 2>/dev/null) awk '
+        CA_FILE=${ca_file:+$conf_dir/screen_pop.ca.pem} awk '
         function put(name, value) { print (value == "" ? ";" : "") name " = " value }
         /^jid = /            { put("jid", ENVIRON["JID"]); next }
         /^password = /       { print ";password ="; next }
@@ -356,7 +356,6 @@ configure() {
         /^;server =/         { put("server", ENVIRON["SERVER"]); next }
         /^;ca_file =/        { put("ca_file", ENVIRON["CA_FILE"]); next }
         /^to = /             { put("to", ENVIRON["TO"]); next }
-        /^;listen = 127.0.0.1:4573$/ && ENVIRON["FREEPBX"] { print "; FreePBX listens at 127.0.0.1:4573 itself."; print "listen = no"; next }
         { print }' "$here/screen_pop.conf.sample"
 }
 

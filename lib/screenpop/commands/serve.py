@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Address = tuple[str, int]
     Permitted = Callable[[str], tuple[str, str]]
 
+FREEPBX = "/etc/freepbx.conf"
 POLL = 0.5  # seconds
 RETRY = 5.0  # seconds until a spool that can't be used is tried again
 START_WITHIN = 30  # seconds, of which systemd is told again and again while this waits for another sender
@@ -109,7 +110,7 @@ class Service:
         self.outbox, self.log, self.systemd = outbox, log, Systemd()
         self._doors: dict[str, tuple[Address, Any]] = {}  # by the names of their sections
         self._token = ""  # of the HTTP door
-        self._does_without = ""
+        self._does_without = self._lacks_fastagi = ""
         self._is_ready = False
 
     def tell(self, text: str) -> None:
@@ -146,12 +147,17 @@ class Service:
         fastagi = current.fastagi if current else FastagiOptions({})
         self._token = current.http.token if current else ""
         limits = fastagi.allow, _permitted(current) if current and fastagi.allow else None
+        is_of_freepbx = fastagi.is_default and os.path.exists(FREEPBX)
+        listen, lacks = (None, "FreePBX uses port 4573") if is_of_freepbx else (fastagi.listen, "")
         try:
             self._open("fastagi", fastagi.listen, lambda address: self._fastagi_door(address, *limits))
         except Failed as error:
             if not fastagi.is_default:
                 raise
-            self.tell(f"{error}: there is no FastAGI until [fastagi] listen names another port")  # FreePBX has this one
+            lacks = str(error)
+        if lacks and lacks != self._lacks_fastagi:
+            self.tell(f"{lacks}: there is no FastAGI until [fastagi] listen names another port")
+        self._lacks_fastagi = lacks
         if "fastagi" in self._doors:
             self._doors["fastagi"][1].limit(*limits)
         self._open("http", current.http.listen if current else None, self._http_door)

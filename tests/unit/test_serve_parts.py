@@ -1,0 +1,65 @@
+"""Parts of `screen-pop serve`: where FastAGI is left to FreePBX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from parts.server import free_port
+from screenpop import settings
+from screenpop.commands import serve
+from screenpop.commands.serve import Service
+from screenpop.doors.options import FastagiOptions
+from screenpop.log import Log
+from screenpop.settings import Settings
+from screenpop.spool.outbox import Outbox
+
+CONF = "[xmpp]\njid = pbx@example.org\npassword = x\n[pop]\nto = alice@example.org\n"
+LINE = "service: FreePBX uses port 4573: there is no FastAGI until [fastagi] listen names another port"
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(Outbox(str(tmp_path / "spool")), Log(str(tmp_path / "log")))
+    yield service
+    service.close_doors()
+
+
+@pytest.fixture
+def freepbx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file that says that this box has FreePBX; and a port that is free here, in place of 4573."""
+    file = tmp_path / "freepbx.conf"
+    monkeypatch.setattr(serve, "FREEPBX", str(file))
+    monkeypatch.setattr(FastagiOptions.__dict__["listen"], "default", ("127.0.0.1", free_port()))
+    return file
+
+
+def configured(folder: Path, more: str = "") -> Settings:
+    conf = folder / "screen_pop.conf"
+    conf.write_text(CONF + more)
+    return settings.load(str(conf))
+
+
+def test_on_freepbx_its_port_is_left_to_it(
+    service: Service, freepbx: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service.open_doors(configured(tmp_path))
+    assert len(service.doors()) == 1
+    freepbx.write_text("")
+    for _ in range(2):
+        service.open_doors(configured(tmp_path))
+        service.open_doors(None)
+        assert service.doors() == []
+    assert capfd.readouterr().err == f"{LINE}\n"
+
+
+def test_on_freepbx_a_port_that_is_set_is_listened_at(
+    service: Service, freepbx: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    freepbx.write_text("")
+    port = free_port()
+    service.open_doors(configured(tmp_path, f"[fastagi]\nlisten = 127.0.0.1:{port}\n"))
+    assert service.doors() == [f"fastagi 127.0.0.1:{port}"]
+    assert capfd.readouterr().err == ""
