@@ -126,6 +126,17 @@ def test_a_door_that_cannot_move_stays_with_its_limits_and_the_other_moves(box: 
     assert box.doors == [f"fastagi {HERE}:{old}", f"http {HERE}:{moved}"]
 
 
+def test_a_call_that_waits_does_not_notice_that_its_door_cannot_move(box: Box) -> None:
+    port = free_port()
+    box.load(fastagi(HERE, port))
+    with socket.create_connection((HERE, port), timeout=20) as client:
+        client.sendall(b"agi_network: yes\n")
+        with pytest.raises(Failed):
+            box.load(fastagi("192.0.2.1", free_port(), "192.0.2.0/24"))
+        client.sendall(b"agi_callerid: 1\n\n")
+        assert client.recv(1000).startswith(b"GET FULL VARIABLE ")
+
+
 def test_the_http_door_that_cannot_move_stays_and_the_other_has_its_new_limits(box: Box) -> None:
     agi, web = free_port(), free_port()
     box.load(fastagi(HERE, agi) + http_door(HERE, web))

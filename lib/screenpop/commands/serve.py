@@ -160,8 +160,8 @@ class Service:
             self.tell(f"calls wait in memory until the spool can be used: {problem}")
 
     def open_doors(self, current: Settings | Known) -> None:
-        """As configured; where that isn't known, nothing changes. A door that can't listen at its new address listens
-        again at its old one, with its old limits. Raises Failed when all doors have been tried.
+        """As configured; where that isn't known, nothing changes. A door that can't listen at its new address stays at
+        its old one, with its old limits. Raises Failed when all doors have been tried.
         """
         wanted, lacks = self._wanted(current)
         moved = {}
@@ -172,8 +172,10 @@ class Service:
                 elif limits:
                     before.door.limit(*limits)
                     self._doors[name] = before._replace(limits=limits)
-        for before in moved.values():  # all of them first: a new address may have the port of an old one
-            before.door.close()
+        ports = {address[1] for address, _ in wanted.values() if address}
+        closed = {name for name, before in moved.items() if before.address[1] in ports}
+        for name in closed:  # all of them first: a new address may need the port of an old one
+            moved[name].door.close()
         problems = []
         for name, (address, limits) in wanted.items():
             if address and name not in self._doors:
@@ -182,8 +184,15 @@ class Service:
                 except Failed as error:
                     if name == "fastagi" and current.fastagi and current.fastagi.is_default:
                         lacks = str(error)
+                    elif name in closed:
+                        problems.append(f"{error}{self._open_again(name, moved[name])}")
+                    elif name in moved:  # its calls don't notice anything
+                        self._doors[name] = moved.pop(name)
+                        problems.append(f"{error}{_stays(self._doors[name])}")
                     else:
-                        problems.append(f"{error}{self._open_again(name, moved.get(name))}")
+                        problems.append(str(error))
+        for name in moved.keys() - closed:
+            moved[name].door.close()
         if lacks and lacks != self._lacks_fastagi:
             self.tell(f"{lacks}: there is no FastAGI until [fastagi] listen names another port")
         if current.fastagi:
@@ -213,15 +222,13 @@ class Service:
             raise Failed(f"[{name}] listen = {_written(address)}: {why}") from error
         self._doors[name] = _Open(address, limits, door)
 
-    def _open_again(self, name: str, before: _Open | None) -> str:
+    def _open_again(self, name: str, before: _Open) -> str:
         """Let a door that has been closed listen at its old address. Returns what is to be told of that."""
-        if not before:
-            return ""
         try:
             self._open(name, before.address, before.limits)
         except Failed as error:
             return f"; it is closed, as it can't be opened again: {error}"
-        return f"; it stays at {_written(before.address)}, as it was"
+        return _stays(before)
 
     def _fastagi_door(self, address: Address, networks: Sequence[Network], permitted: Permitted | None) -> Door:
         from ..doors import fastagi
@@ -270,6 +277,10 @@ def _permitted(current: Settings | Known) -> Permitted:
 
     configured = [] if isinstance(current, Known) else [*current.routes.recipients(), *current.rooms]
     return lambda to: permitted(to, configured)
+
+
+def _stays(door: _Open) -> str:
+    return f"; it stays at {_written(door.address)}, as it was"
 
 
 def _written(address: Address) -> str:
