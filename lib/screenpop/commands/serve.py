@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import time
-from typing import Any, NamedTuple
 
 from ..spool import state, trigger
 from . import _spool
@@ -16,6 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from ..doors.fastagi import Door
     from ..doors.http_server import HttpDoor
@@ -73,11 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
     os._exit(0 if sender.leaving else 1)  # at once: threads may wait for others
 
 
-class Known(NamedTuple):
+class Known:
     """What a configuration with errors says of the doors. None: there is an error in that section."""
 
-    fastagi: FastagiOptions | None
-    http: HttpOptions | None
+    def __init__(self, fastagi: FastagiOptions | None, http: HttpOptions | None) -> None:
+        self.fastagi, self.http = fastagi, http
 
 
 def _current_settings(conf: str) -> Settings | Known:
@@ -112,12 +112,11 @@ class Failed(Exception):
     """A door can't listen."""
 
 
-class _Open(NamedTuple):
+class _Open:
     """A door that listens. `limits`: the arguments of its `limit`, if it has any."""
 
-    address: Address
-    limits: tuple[Any, ...]
-    door: Any
+    def __init__(self, address: Address, limits: tuple[Any, ...], door: Any) -> None:
+        self.address, self.limits, self.door = address, limits, door
 
 
 class Service:
@@ -171,7 +170,7 @@ class Service:
                     moved[name] = self._doors.pop(name)
                 elif limits:
                     before.door.limit(*limits)
-                    self._doors[name] = before._replace(limits=limits)
+                    before.limits = limits
         ports = {address[1] for address, _ in wanted.values() if address}
         closed = {name for name, before in moved.items() if before.address[1] in ports}
         for name in closed:  # all of them first: a new address may need the port of an old one
