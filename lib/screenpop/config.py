@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 
 class ConfigError(Exception):
-    """The file can't be used. `complaints`: a line for each error in it."""
+    """The file can't be used. `complaints`: a line for each error in it. `right`: the sections without an error."""
 
-    def __init__(self, complaints: list[str]) -> None:
+    def __init__(self, complaints: list[str], right: Mapping[str, Section] | None = None) -> None:
         super().__init__("; ".join(complaints))
-        self.complaints = complaints
+        self.complaints, self.right = complaints, right or {}
 
 
 _NEITHER = "neither a [section] nor a setting such as name = value"
@@ -253,17 +253,27 @@ def read(
                 options[setting.name] = Option(kinds[section].read_other, None)
             _take(setting, options, values[section], lines[section], complaints)
     complaints.sort(key=lambda complaint: complaint[0])
+    wrong = {_section_of(line, headings) for line, _ in complaints}
     for name, kind in kinds.items():
         for option in kind.options().values():
             if isinstance(option, Required) and option.name not in lines[name]:
                 complaints.append((0, f"[{name}] {option.name} is missing; it should be {option.what}"))
+                wrong.add(name)
     for name, kind in kinds.items():
         given = {option: values[name].get(option) for option in lines[name]}
-        complaints += [(0, f"[{name}] {complaint}") for complaint in kind.complaints(given)]
+        for complaint in kind.complaints(given):
+            complaints.append((0, f"[{name}] {complaint}"))
+            wrong.add(name)
+    found = {name: kind(values[name]) for name, kind in kinds.items() if name not in wrong}
     if complaints:
-        raise ConfigError([f"{path}:{line}: {text}" if line else f"{path}: {text}" for line, text in complaints])
+        raise ConfigError([f"{path}:{line}: {text}" if line else f"{path}: {text}" for line, text in complaints], found)
     others = (value for section in values.values() for value in section.values() if isinstance(value, File))
-    return Document({name: kind(values[name]) for name, kind in kinds.items()}, (file, *others), lines)
+    return Document(found, (file, *others), lines)
+
+
+def _section_of(line: int, headings: list[tuple[int, str]]) -> str:
+    """The section in which a line is."""
+    return next((name for heading, name in reversed(headings) if heading <= line), "")
 
 
 def _content(path: str) -> str:

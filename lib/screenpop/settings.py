@@ -65,7 +65,7 @@ def load(path: str) -> Settings:
     long = {name: found for name, found in typed.items() if isinstance(found, RouteOptions)}
     fixed["routes"] = routes = Routes(fixed["pop"], fixed["routes"], long, lines)
     if routes.complaints:
-        raise config.ConfigError([f"{path}:{line}: {text}" for line, text in routes.complaints])
+        raise config.ConfigError([f"{path}:{line}: {text}" for line, text in routes.complaints], sections)
     rooms = {found.room: found for found in typed.values() if isinstance(found, RoomOptions)}
     sources = {name: found for name, found in typed.items() if isinstance(found, SourceOptions)}
     return Settings(path=path, files=files, sources=sources, rooms=rooms, **fixed)

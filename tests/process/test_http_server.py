@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
+import resource
 import shutil
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
@@ -229,34 +232,126 @@ def test_what_is_no_request_is_refused(door: Door, outbox: Outbox, sent: bytes) 
     assert len(files(outbox, "new")) == 1
 
 
-def test_a_client_that_sends_byte_by_byte_is_thrown_out_and_others_are_not(
-    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+def test_after_head_the_connection_goes_on_without_a_body(door: Door) -> None:
+    with door.connect() as connection:
+        connection.sendall(request("HEAD /?ani=1 HTTP/1.1").replace(b"Connection: close\r\n", b""))
+        connection.sendall(request("GET /?ani=1 HTTP/1.1"))
+        head, _, rest = answer(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 405 ") and rest.startswith(b"HTTP/1.1 200 ")
+
+
+# Clients that take the door's connections and don't use them
+
+
+@pytest.fixture
+def quick_door(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    """It waits for a client for a shorter time."""
+    monkeypatch.setattr(http_server, "SLOWEST", 2.0)
+    made = Door(outbox)
+    yield made
+    made.close()
+
+
+def all_are_thrown_out(clients: list[socket.socket], drip: bytes = b"") -> None:
+    """Wait for that. Meanwhile each client sends this again and again."""
+    for client in clients:
+        client.setblocking(False)
+
+    def is_empty() -> bool:
+        for client in list(clients):
+            try:
+                client.send(drip)
+                is_over = client.recv(65536) == b""
+            except BlockingIOError:
+                is_over = False
+            except OSError:
+                is_over = True
+            if is_over:
+                client.close()
+                clients.remove(client)
+        return not clients
+
+    eventually(is_empty)
+
+
+@pytest.mark.parametrize(
+    ("first", "drip"),
+    [(b"", b""), (b"GET / HT", b""), (b"", b"x"), (b"", b"\r\n"), (b"\r\n", b""), (b"GET / HTTP/1.1\r\n", b"a: b\r\n")],
+    ids=["nothing", "half a request", "byte by byte", "empty lines", "an empty line", "header by header"],
+)
+def test_a_client_without_a_request_is_thrown_out_and_others_are_not(
+    quick_door: Door, first: bytes, drip: bytes
 ) -> None:
-    """However long each byte alone is within the time."""
-    monkeypatch.setattr(http_server, "SLOWEST", 2)
-    door = Door(outbox)
-    try:
-        slow = [door.connect() for _ in range(20)]
-        sent = 0
+    clients = [quick_door.connect() for _ in range(http_server.CONNECTIONS - 1)]
+    for client in clients:
+        client.sendall(first)
+    assert curl(quick_door.url, "-d", f"ani=2&token={TOKEN}")[0] == "200"
+    all_are_thrown_out(clients, drip)
+    assert curl(quick_door.url, "-d", f"ani=2&token={TOKEN}")[0] == "200"
 
-        def drip() -> bool:
-            nonlocal sent
-            sent += 1
-            left = []
-            for connection in slow:
-                try:
-                    connection.sendall(b"x")
-                    left.append(connection)
-                except OSError:
-                    connection.close()
-            slow[:] = left
-            return not left
 
+def test_clients_are_thrown_out_although_the_clock_is_set_back(
+    quick_door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = [quick_door.connect() for _ in range(20)]
+    for client in clients[:10]:
+        client.sendall(b"GET / HT")
+    assert curl(quick_door.url, "-d", f"ani=2&token={TOKEN}")[0] == "200"
+    clock = time.time
+    monkeypatch.setattr(time, "time", lambda: clock() - 3600)
+    all_are_thrown_out(clients)
+
+
+def test_clients_are_not_thrown_out_because_the_clock_is_set_forward(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with door.connect() as connection:
+        connection.sendall(b"GET /?ani=1 HT")
         assert curl(door.url, "-d", f"ani=2&token={TOKEN}")[0] == "200"
-        eventually(drip)
-        assert sent > 20
-    finally:
-        door.close()
+        clock = time.time
+        monkeypatch.setattr(time, "time", lambda: clock() + 3600)
+        assert curl(door.url, "-d", f"ani=2&token={TOKEN}")[0] == "200"
+        connection.sendall(request("").replace(b"\r\n", b"TP/1.1\r\n", 1))
+        assert answer(connection).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_client_that_takes_no_answers_is_thrown_out(quick_door: Door) -> None:
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+        client.settimeout(PATIENCE)
+        client.connect((HOST, quick_door.port))
+        with pytest.raises(ConnectionError):
+            while True:  # it can send no more when the answers fill the buffers
+                client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 300)
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_thousand_half_requests_keep_no_call_waiting(
+    door: Door, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor do they take many descriptors, or many lines of the log."""
+    with contextlib.ExitStack() as stack:
+        before = descriptors()
+        for which in range(1, 1501):
+            stack.enter_context(door.connect()).sendall(b"GET /?ani=1 HTTP/1.1\r\n")
+            if which % 100 == 0:
+                assert curl("-m", "5", door.url, "-d", f"ani={which}&token={TOKEN}")[0] == "200"
+        assert descriptors() - before - 1500 < 250
+    assert 0 < len(door.log) < 30 and not caplog.records  # of waitress
+    assert [call.number for call in calls(outbox)] == [str(which) for which in range(100, 1501, 100)]
+
+
+def descriptors() -> int:
+    """Those of this process, which has both ends of each connection."""
+    return len(os.listdir("/proc/self/fd"))
 
 
 def test_a_port_that_is_taken(door: Door, outbox: Outbox) -> None:

@@ -1,4 +1,4 @@
-"""Calls by the HTTP door and by `screen-pop send`, with a real Prosody, through senders that are started for them."""
+"""Calls by the HTTP door and by `screen-pop send`, with a real Prosody."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import http.client
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 
+from parts import ccxml
 from parts.pbx import CHECKOUT, Pbx
 from parts.recipient import Received, Recipient
+from parts.server import free_port
+from parts.service import Service
 from parts.spool import files
 
 TOKEN = "0123456789abcdef"
@@ -121,6 +125,79 @@ def test_a_configuration_that_becomes_wrong_keeps_no_call_out_and_is_logged_once
     for which in range(3):
         client.send(id=f"x-{which}", ani="1")
     assert pbx.log.count("HTTP: ") == 1
+
+
+# What CCXML applications send to the door of `screen-pop serve`
+
+
+@pytest.fixture
+def port(pbx: Pbx, alice: Recipient, tmp_path: Path) -> Iterator[int]:
+    """Of the door."""
+    port = free_port()
+    with pbx.conf.open("a") as conf:
+        conf.write(f"[http]\nlisten = {HOST}:{port}\ntoken = {TOKEN}\n")
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        yield port
+
+
+def basichttp(method: str, url: str, fields: dict[str, str]) -> None:
+    """As CCXML's basichttp sends them, in a form or in the query."""
+    parts = urlsplit(url)
+    assert parts.hostname
+    client = http.client.HTTPConnection(parts.hostname, parts.port, timeout=20)
+    path, sent = f"{parts.path}?{parts.query}", urlencode({**BY_PLATFORM, **fields})
+    if method == "GET":
+        client.request("GET", f"{path}{'&' * bool(parts.query)}{sent}")
+    else:
+        client.request("POST", path, sent, {"Content-Type": "application/x-www-form-urlencoded"})
+    answered = client.getresponse()
+    assert (answered.status, answered.read()[:18]) == (200, b"screen_pop.queued\n")
+    client.close()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_requests_of_the_ccxml_document_are_one_message_and_its_correction(
+    port: int, alice: Recipient, method: str
+) -> None:
+    connection = {"remote": "sip:+15551234567@192.0.2.1", "local": "201"}
+    events: list[tuple[float, str, dict[str, object]]] = [
+        (1000, "connection.alerting", {"connectionid": "c1", "connection": connection}),
+        (1008, "connection.connected", {}),
+        (1200.5, "connection.disconnected", {}),
+    ]
+    try:
+        requests = ccxml.requests(CHECKOUT / "docs/ccxml/screen_pop.ccxml", events)
+    except ccxml.NotAvailable as why:
+        pytest.skip(str(why))
+    first, last = ({**request, "token": TOKEN} for request in requests)
+    door = f"http://{HOST}:{port}/screen_pop.php"
+    basichttp(method, door, first)
+    told = alice.wait_for_message()
+    assert told.body == "Call from +1 555-123-4567 to 201"
+    basichttp(method, door, last)
+    corrected = alice.wait_for_message()
+    assert corrected.body == "Call from +1 555-123-4567 to 201: answered, 3 min 12 s"
+    assert corrects(corrected) == told.id
+    alice.sync()
+    assert len(alice.messages) == 2
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_line_of_an_application_that_exists_needs_only_another_target(
+    port: int, alice: Recipient, method: str
+) -> None:
+    """The documented line is the one that the first version of this project had, with our target."""
+    before = """<send target="'screen_pop.php'" targettype="'basichttp'" namelist="ani"/>"""
+    lines = re.findall("^ *(<send .*/>)$", (CHECKOUT / "docs/http.md").read_text(), re.MULTILINE)
+    old, new = (dict(ET.fromstring(line).attrib) for line in lines)
+    assert old == ET.fromstring(before).attrib
+    target = new.pop("target").strip("'").replace("TOKEN", TOKEN).replace("127.0.0.1:8088", f"{HOST}:{port}")
+    assert new == {name: value for name, value in old.items() if name != "target"}
+    basichttp(method, target, dict.fromkeys(new["namelist"].split(), "+15551234567"))
+    assert alice.wait_for_message().body.startswith("Call from +1 555-123-4567")
+    alice.sync()
+    assert len(alice.messages) == 1
 
 
 # screen-pop send

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import re
 import signal
 import socket
@@ -230,3 +231,86 @@ def test_without_the_default_port_the_service_has_no_fastagi(pbx: Pbx, alice: Re
         assert state.read(pbx.outbox.path)["doors"] == []
         assert "listen = 127.0.0.1:4573: Address already in use: there is no FastAGI until" in pbx.log
         assert pbx.call(variables=WAITING).variables["SCREEN_POP_STATUS"] == "DELIVERED"
+
+
+def test_an_address_of_another_machine_is_told(pbx: Pbx, tmp_path: Path) -> None:
+    port = free_port()
+    with pbx.conf.open("a") as conf:
+        conf.write(f"[http]\nlisten = 192.0.2.1:{port}\ntoken = 0123456789abcdef\n")
+    with Service(pbx, tmp_path) as service:
+        assert service.ended() == 1
+    text = f"service: [http] listen = 192.0.2.1:{port}: Cannot assign requested address"
+    assert text in pbx.log and text in service.output
+
+
+# What SIGHUP changes for those who call
+
+
+def reload(pbx: Pbx, service: Service, conf: str) -> None:
+    wait_for_session(pbx)
+    before = since(pbx)
+    pbx.conf.write_text(conf)
+    service.send(signal.SIGHUP)
+    pbx.wait_until(lambda: since(pbx) > before)
+
+
+def fastagi(port: int, allow: str) -> str:
+    return f"[fastagi]\nlisten = 127.0.0.1:{port}\nallow = {allow}\n"
+
+
+def test_after_sighup_a_network_that_is_not_allowed_any_more_is_refused(
+    pbx: Pbx, alice: Recipient, tmp_path: Path
+) -> None:
+    right, port = pbx.conf.read_text(), free_port()
+    pbx.conf.write_text(right + fastagi(port, "127.0.0.0/8"))
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        door = f"agi://127.0.0.1:{port}/screen_pop"
+        assert call(door).variables["SCREEN_POP_STATUS"] == "DELIVERED"
+        reload(pbx, service, right + fastagi(port, "192.0.2.0/24"))
+        assert call(door).variables["SCREEN_POP_STATUS"] == "FAILED"
+        assert "FastAGI: 127.0.0.1 is not in [fastagi] allow" in pbx.log
+
+
+def test_after_sighup_a_recipient_that_is_not_configured_any_more_cannot_be_named(
+    pbx: Pbx, prosody: Prosody, alice: Recipient, tmp_path: Path
+) -> None:
+    port = free_port()
+    door = f"agi://127.0.0.1:{port}/screen_pop"
+    eve = "eve@evil.test"
+    pbx.configure(to=f"{prosody.jid('alice')}&{eve}")
+    right = pbx.conf.read_text()
+    pbx.conf.write_text(right + fastagi(port, "127.0.0.0/8"))
+    named = f"{prosody.jid('alice')}&{eve}"
+    told = f"not told, as they are not configured: {eve}"
+
+    def is_refused() -> bool:
+        return any(told in text for text in call(door, "+15551234567", named).verbose)
+
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        assert not is_refused()
+        reload(pbx, service, right.replace(f"&{eve}", "") + fastagi(port, "127.0.0.0/8"))
+        assert is_refused()
+
+
+def test_after_sighup_the_new_token_is_right_and_the_old_one_wrong(pbx: Pbx, alice: Recipient, tmp_path: Path) -> None:
+    right, port = pbx.conf.read_text(), free_port()
+    old, new = "0123456789abcdef", "fedcba9876543210"
+
+    def get(token: str) -> int:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        client.request("GET", "/?ani=1", headers={"Authorization": f"Bearer {token}"})
+        status = client.getresponse().status
+        client.close()
+        return status
+
+    def conf(token: str) -> str:
+        return f"{right}[fastagi]\nlisten = no\n[http]\nlisten = 127.0.0.1:{port}\ntoken = {token}\n"
+
+    pbx.conf.write_text(conf(old))
+    with Service(pbx, tmp_path) as service:
+        service.wait_for("READY=1")
+        assert (get(old), get(new)) == (200, 401)
+        reload(pbx, service, conf(new))
+        assert (get(old), get(new)) == (401, 200)

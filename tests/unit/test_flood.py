@@ -120,6 +120,21 @@ def test_ten_calls_a_minute_are_no_flood(world: World) -> None:
     assert told(world) == {SHOWN: 100}
 
 
+def test_a_caller_whose_number_is_written_in_several_ways_is_one(world: World) -> None:
+    for number in (CALLER, "15551234567", "+1 555-123-4567", "0015551234567", "1 (555) 123-4567"):
+        calls(world, 4, number=number)
+    world.run(2 * MINUTE)
+    assert in_all(told(world)) == 20 and sum(told(world).values()) == 11
+
+
+def test_callers_whose_numbers_have_the_same_digits_among_letters_are_different_ones(world: World) -> None:
+    numbers = ["alice1", "alice-1", "1-bob", "()", "-"]
+    for number in numbers:
+        calls(world, 9, number=number)
+    world.run(2 * MINUTE)
+    assert sum(told(world).values()) == 9 * len(numbers)
+
+
 def test_each_recipient_has_a_limit_of_its_own(world: World) -> None:
     calls(world, 8, to=ALICE)
     calls(world, 8, to=f"{ALICE}&{BOB}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import io
 import os
 import time
@@ -336,6 +337,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
+
+
+def test_the_time_of_an_answer_tells_nothing_of_the_token(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is given is compared in a time that does not depend on where it is wrong."""
+    compared: list[tuple[bytes, bytes]] = []
+    compare = hmac.compare_digest
+
+    def compare_digest(given: bytes, right: bytes) -> bool:
+        compared.append((given, right))
+        return compare(given, right)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare_digest)
+    given = [TOKEN, f"{TOKEN[:-1]}x", f"x{TOKEN[1:]}", "x", ""]
+    assert [client.send(f"ani=1&token={one}", HTTP_AUTHORIZATION=None)[0] for one in given] == [200, *[401] * 4]
+    assert compared == [(one.encode(), TOKEN.encode()) for one in given]
 
 
 def test_wrong_tokens_fill_no_log_and_keep_the_right_one_not_out(clock: list[float], outbox: Outbox) -> None:

@@ -12,7 +12,7 @@ import pytest
 from parts.server import free_port
 from screenpop import settings
 from screenpop.commands import serve
-from screenpop.commands.serve import Failed, Service
+from screenpop.commands.serve import Failed, Known, Service
 from screenpop.doors.options import FastagiOptions
 from screenpop.log import Log
 from screenpop.settings import Settings
@@ -53,7 +53,7 @@ def test_on_freepbx_its_port_is_left_to_it(
     freepbx.write_text("")
     for _ in range(2):
         service.open_doors(configured(tmp_path))
-        service.open_doors(None)
+        service.open_doors(Known(None, None))
         assert service.doors() == []
     assert capfd.readouterr().err == f"{LINE}\n"
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 
 from parts.world import ALICE, BOB, World, world
 from screenpop.call import Call
 from screenpop.doors.fields import call_from
+from screenpop.doors.http import Application
 from screenpop.xmpp.errors import SessionError
 
 __all__ = ["world"]
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+TOKEN = "0123456789abcdef"
 DOWN = SessionError("connection", "xmpp.example.org:5222: Connection refused", "is the server up?")
 
 
@@ -308,3 +313,36 @@ def test_a_late_call_is_taken_in_before_its_fresh_event(world: World) -> None:
     world.run(HOUR)
     said = [re.sub(r" \(.*\)", " (late)", text) for text in told(world)]
     assert said[1:] == ["Call from 1 (late)", "corrected: Call from 1: answered"]
+
+
+# What CCXML's processor adds to each request: the connection and the session (W3C CCXML 1.0 appendix K.4)
+
+
+def from_ccxml(world: World, **fields: str) -> Callable[[], None]:
+    """A request to the HTTP door, for `World.at`. Its call has no other id."""
+    application = Application(world.outbox, lambda: TOKEN, print)
+
+    def send() -> None:
+        world.now += 0.000_001
+        environ: dict[str, Any] = {"QUERY_STRING": urlencode({"token": TOKEN, "ani": "1", **fields})}
+        setup_testing_defaults(environ)
+        statuses: list[str] = []
+        application(environ, lambda status, headers: statuses.append(status))
+        assert statuses == ["200 OK"]
+
+    return send
+
+
+def test_requests_of_one_connection_are_one_message_and_its_correction(world: World) -> None:
+    world.at(1, from_ccxml(world, connectionid="c1"))
+    world.at(20, from_ccxml(world, connectionid="c1", event="answered"))
+    world.run(6 * MINUTE)
+    assert told(world) == ["Call from 1", "corrected: Call from 1: answered"]
+
+
+def test_the_same_connection_in_two_sessions_is_two_calls(world: World) -> None:
+    world.at(1, from_ccxml(world, connectionid="c1", sessionid="s1"))
+    world.at(2, from_ccxml(world, connectionid="c1", sessionid="s2", ani="2"))
+    world.at(20, from_ccxml(world, connectionid="c1", sessionid="s1", event="answered"))
+    world.run(6 * MINUTE)
+    assert told(world) == ["Call from 1", "Call from 2", "corrected: Call from 1: answered"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ..doors.fastagi import Door
     from ..doors.http_server import HttpDoor
-    from ..doors.options import Network
+    from ..doors.options import FastagiOptions, HttpOptions, Network
     from ..log import Log
     from ..settings import Settings
     from ..spool.outbox import Outbox
@@ -75,13 +75,24 @@ def run(arguments: argparse.Namespace) -> int:
     os._exit(0 if sender.leaving else 1)  # at once: threads may wait for others
 
 
-def _current_settings(conf: str) -> Settings | None:
+class Known:
+    """What a configuration with errors says of the doors. None: there is an error in that section."""
+
+    def __init__(self, fastagi: FastagiOptions | None, http: HttpOptions | None) -> None:
+        self.fastagi, self.http = fastagi, http
+
+
+def _current_settings(conf: str) -> Settings | Known:
     from .. import config, settings
+    from ..doors.options import FastagiOptions, HttpOptions
 
     try:
         return settings.load(conf)
-    except config.ConfigError:  # the sender logs it; calls must be queued all the same
-        return None
+    except config.ConfigError as error:  # the sender logs it; calls must be queued all the same
+        if isinstance(error.__cause__, FileNotFoundError):
+            return Known(FastagiOptions({}), HttpOptions({}))
+        right: Any = error.right
+        return Known(right.get("fastagi"), right.get("http"))
 
 
 def _take_over(queue: Queue, service: Service, conf: str) -> Trigger:
@@ -106,6 +117,13 @@ class Failed(Exception):
     """A door can't listen, or the spool can't be written."""
 
 
+class _Open:
+    """A door that listens. `limits`: the arguments of its `limit`, if it has any."""
+
+    def __init__(self, address: Address, limits: tuple[Any, ...], door: Any) -> None:
+        self.address, self.limits, self.door = address, limits, door
+
+
 class Service:
     """What the sender's process has beside it: the doors, and systemd, which is told how it goes."""
 
@@ -113,7 +131,7 @@ class Service:
         from ..sender.systemd import Systemd
 
         self.outbox, self.log, self.systemd = outbox, log, Systemd()
-        self._doors: dict[str, tuple[Address, Any]] = {}  # by the names of their sections
+        self._doors: dict[str, _Open] = {}  # by the names of their sections
         self._token = ""  # of the HTTP door
         self._does_without = self._lacks_fastagi = ""
         self._is_ready = False
@@ -145,43 +163,76 @@ class Service:
             self._does_without = problem
             self.tell(f"calls wait in memory until the spool can be used: {problem}")
 
-    def open_doors(self, current: Settings | None) -> None:
-        """As configured, or without a configuration by its defaults. Raises Failed."""
-        from ..doors.options import FastagiOptions
-
-        fastagi = current.fastagi if current else FastagiOptions({})
-        self._token = current.http.token if current else ""
-        limits = fastagi.allow, _permitted(current) if current and fastagi.allow else None
-        is_of_freepbx = fastagi.is_default and os.path.exists(FREEPBX)
-        listen, lacks = (None, "FreePBX uses port 4573") if is_of_freepbx else (fastagi.listen, "")
-        try:
-            self._open("fastagi", listen, lambda address: self._fastagi_door(address, *limits))
-        except Failed as error:
-            if not fastagi.is_default:
-                raise
-            lacks = str(error)
+    def open_doors(self, current: Settings | Known) -> None:
+        """As configured; where that isn't known, nothing changes. A door that can't listen at its new address stays at
+        its old one, with its old limits. Raises Failed when all doors have been tried.
+        """
+        wanted, lacks = self._wanted(current)
+        moved = {}
+        for name, (address, limits) in wanted.items():
+            if before := self._doors.get(name):
+                if address != before.address:
+                    moved[name] = self._doors.pop(name)
+                elif limits:
+                    before.door.limit(*limits)
+                    before.limits = limits
+        ports = {address[1] for address, _ in wanted.values() if address}
+        closed = {name for name, before in moved.items() if before.address[1] in ports}
+        for name in closed:  # all of them first: a new address may need the port of an old one
+            moved[name].door.close()
+        problems = []
+        for name, (address, limits) in wanted.items():
+            if address and name not in self._doors:
+                try:
+                    self._open(name, address, limits)
+                except Failed as error:
+                    if name == "fastagi" and current.fastagi and current.fastagi.is_default:
+                        lacks = str(error)
+                    elif name in closed:
+                        problems.append(f"{error}{self._open_again(name, moved[name])}")
+                    elif name in moved:  # its calls don't notice anything
+                        self._doors[name] = moved.pop(name)
+                        problems.append(f"{error}{_stays(self._doors[name])}")
+                    else:
+                        problems.append(str(error))
+        for name in moved.keys() - closed:
+            moved[name].door.close()
         if lacks and lacks != self._lacks_fastagi:
             self.tell(f"{lacks}: there is no FastAGI until [fastagi] listen names another port")
-        self._lacks_fastagi = lacks
-        if "fastagi" in self._doors:
-            self._doors["fastagi"][1].limit(*limits)
-        self._open("http", current.http.listen if current else None, self._http_door)
+        if current.fastagi:
+            self._lacks_fastagi = lacks
+        if problems:
+            raise Failed("; ".join(problems))
 
-    def _open(self, name: str, address: Address | None, make: Callable[[Address], Door | HttpDoor]) -> None:
-        """Let the door listen at this address, if it does not yet. Raises Failed; then it stays as it was."""
-        before, door = self._doors.get(name, (None, None))
-        if address == before:
-            return
+    def _wanted(self, current: Settings | Known) -> tuple[dict[str, tuple[Address | None, tuple[Any, ...]]], str]:
+        """The address of each door and its limits, by the name of its section; and why there is no FastAGI."""
+        wanted: dict[str, tuple[Address | None, tuple[Any, ...]]] = {}
+        is_of_freepbx = False
+        if fastagi := current.fastagi:
+            is_of_freepbx = fastagi.is_default and os.path.exists(FREEPBX)
+            limits = fastagi.allow, _permitted(current) if fastagi.allow else None
+            wanted["fastagi"] = None if is_of_freepbx else fastagi.listen, limits
+        if current.http:
+            self._token = current.http.token
+            wanted["http"] = current.http.listen, ()
+        return wanted, "FreePBX uses port 4573" if is_of_freepbx else ""
+
+    def _open(self, name: str, address: Address, limits: tuple[Any, ...]) -> None:
+        """Let the door listen at this address. Raises Failed."""
         try:
-            made = make(address) if address else None
+            door = self._fastagi_door(address, *limits) if name == "fastagi" else self._http_door(address)
         except OSError as error:
             why = os.strerror(error.errno) if error.errno else str(error)
             raise Failed(f"[{name}] listen = {_written(address)}: {why}") from error
-        if door:
-            del self._doors[name]
-            door.close()
-        if made and address:
-            self._doors[name] = address, made
+        self._doors[name] = _Open(address, limits, door)
+
+    def _open_again(self, name: str, before: _Open) -> str:
+        """Let a door that has been closed listen at its old address. Returns what is to be told of that."""
+        try:
+            self._open(name, before.address, before.limits)
+        except Failed as error:
+            return f"; it is closed, as it can't be opened again: {error}"
+        return _stays(before)
 
     def _fastagi_door(self, address: Address, networks: Sequence[Network], permitted: Permitted | None) -> Door:
         from ..doors import fastagi
@@ -210,26 +261,32 @@ class Service:
         self.systemd.alive()
 
     def doors(self) -> list[str]:
-        return [f"{name} {_written(address)}" for name, (address, _) in self._doors.items()]
+        return [f"{name} {_written(one.address)}" for name, one in sorted(self._doors.items())]
 
     def leave(self) -> None:
         """The calls that FastAGI has are answered while the sender waits for what is in flight."""
-        for _, door in self._doors.values():
-            door.leave()
+        for one in self._doors.values():
+            one.door.leave()
 
     def close_doors(self) -> None:
-        for _, door in self._doors.values():
-            door.close()
+        for one in self._doors.values():
+            one.door.close()
 
 
-def _permitted(current: Settings) -> Permitted:
-    """Where others than this box may connect, the dialplan can only name recipients that the configuration has."""
+def _permitted(current: Settings | Known) -> Permitted:
+    """Where others than this box may connect, the dialplan can only name recipients that the configuration has; none
+    while it has errors.
+    """
     from ..pop.routes import permitted
 
-    configured = [*current.routes.recipients(), *current.rooms]
+    configured = [] if isinstance(current, Known) else [*current.routes.recipients(), *current.rooms]
     return lambda to: permitted(to, configured)
 
 
-def _written(address: Address | None) -> str:
-    host, port = address or ("", 0)
+def _stays(door: _Open) -> str:
+    return f"; it stays at {_written(door.address)}, as it was"
+
+
+def _written(address: Address) -> str:
+    host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

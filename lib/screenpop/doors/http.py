@@ -96,7 +96,7 @@ class Application:
             ("X-Content-Type-Options", "nosniff"),
         ]
         start_response(f"{status} {_REASONS[status]}", [*always, *headers])
-        return [body]
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
     def _queue(self, environ: dict[str, Any]) -> str:
         """The answer. Raises Refusal."""

@@ -1,4 +1,7 @@
-"""The server of the HTTP door: waitress, in threads of this process. `screen-pop serve` runs it."""
+"""The server of the HTTP door: waitress, in threads of this process. `screen-pop serve` runs it.
+
+The times of connections are measured here, as waitress measures them by a clock that can be set.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,14 @@ import time
 from typing import Any
 
 from waitress import wasyncore
+from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.server import create_server
+from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask
 
 from .http import LARGEST, Application
 
-SLOWEST = 10  # whole seconds in which a request must have come, and after which an idle connection is closed
+SLOWEST = 10.0  # seconds in which a request must have come, and in which its answer must have been taken
 CONNECTIONS = 200
 THREADS = 4
 STOP_WITHIN = 10.0  # seconds
@@ -29,33 +33,9 @@ class HttpDoor:
         self.port: int = listening.getsockname()[1]
         logging.getLogger("waitress.queue").disabled = True  # a line for each request that waits for a thread
         self._map: dict[int, wasyncore.dispatcher] = {}
-        self._server = create_server(
-            application,
-            map=self._map,
-            sockets=[listening],
-            ident=None,
-            threads=THREADS,
-            connection_limit=CONNECTIONS,
-            channel_timeout=SLOWEST,
-            cleanup_interval=SLOWEST // 2,
-            asyncore_loop_timeout=SLOWEST // 2,
-            max_request_header_size=LARGEST,
-            max_request_body_size=LARGEST + 1,  # the first size that is refused
-            asyncore_use_poll=True,  # select() can't watch a descriptor above 1023
-        )
-        self._server.channel_class = _Channel
-        self._take, self._report = self._server.accept, application.report
-        self._server.accept = self._accept
+        self._server = _Server(application, self._map, listening)
         self._thread = threading.Thread(target=self._server.run, name="http", daemon=True)
         self._thread.start()
-
-    def _accept(self) -> tuple[socket.socket, Any] | None:
-        try:
-            return self._take()  # type: ignore[no-any-return]
-        except OSError as error:  # no file descriptors: waitress would fill its log, and try again at once
-            self._report(f"HTTP: no connection can be taken: {error.strerror}")
-            time.sleep(0.1)
-            return None
 
     def leave(self) -> None:
         """Its requests are short: `close` is soon enough."""
@@ -65,6 +45,52 @@ class HttpDoor:
         self._server.task_dispatcher.shutdown()
         self._server.trigger.pull_trigger(lambda: wasyncore.close_all(self._map))
         self._thread.join(STOP_WITHIN)
+
+
+class _Server(TcpWSGIServer):  # type: ignore[misc]
+    def __init__(
+        self, application: Application, map: dict[int, wasyncore.dispatcher], listening: socket.socket
+    ) -> None:
+        adjustments = Adjustments(
+            sockets=[listening],
+            ident=None,
+            threads=THREADS,
+            max_request_header_size=LARGEST,
+            max_request_body_size=LARGEST + 1,  # the first size that is refused
+            log_socket_errors=False,  # what clients do fills no log
+        )
+        self.channel_class = _Channel
+        self._report = application.report
+        where = (listening.family, listening.type, listening.proto, listening.getsockname())
+        super().__init__(application, map, _sock=listening, adj=adjustments, sockinfo=where, bind_socket=False)
+
+    def run(self) -> None:
+        while self._map:
+            now = time.monotonic()
+            for channel in self._waiting():
+                if now - channel.since > SLOWEST:
+                    channel.handle_close()
+            wasyncore.poll2(SLOWEST / 2, self._map)  # select() can't watch a descriptor above 1023
+
+    def readable(self) -> bool:
+        """Whether a connection can be taken: another one that waits for its client can be closed for it."""
+        return len(self.active_channels) < CONNECTIONS or bool(self._waiting())
+
+    def accept(self) -> tuple[socket.socket, Any] | None:
+        try:
+            accepted: tuple[socket.socket, Any] | None = super().accept()
+        except OSError as error:  # no file descriptors: waitress would try again at once
+            self._report(f"HTTP: no connection can be taken: {error.strerror}")
+            time.sleep(0.1)
+            return None
+        if accepted and len(self.active_channels) >= CONNECTIONS and (waiting := self._waiting()):
+            self._report(f"HTTP: {CONNECTIONS} connections are open: those that have waited longest are closed")
+            min(waiting, key=lambda channel: channel.since).handle_close()
+        return accepted
+
+    def _waiting(self) -> list[_Channel]:
+        """The connections that wait for their clients."""
+        return [channel for channel in list(self.active_channels.values()) if not channel.requests]
 
 
 class _Refusal(ErrorTask):  # type: ignore[misc]
@@ -81,16 +107,17 @@ class _Refusal(ErrorTask):  # type: ignore[misc]
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection. Its time is over SLOWEST seconds after its request has begun, however slowly the rest comes."""
+    """A connection. `since`: when it has been accepted, or its last request has been answered."""
 
     error_task_class = _Refusal
-    last_activity = 0.0
 
-    def handle_read(self) -> None:
-        has_begun, began = self.request is not None, self.last_activity
-        super().handle_read()
-        if has_begun:
-            self.last_activity = began
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self.since = time.monotonic()
+        super().__init__(*arguments, **named)
+
+    def service(self) -> None:
+        super().service()
+        self.since = time.monotonic()
 
     def send_continue(self) -> None:
         if not self.request.error:  # what is too large is not to be sent

@@ -7,12 +7,16 @@ minutes or 5,000 calls, so that people hear of a flood that goes on.
 
 from __future__ import annotations
 
+import re
+
 from ..call import Call
 
 MINUTE = 60.0  # seconds
 LONGEST = 300.0  # seconds of a flood
 MOST_CALLS = 5000  # of a flood; their ids stand in its summary, which is written anew with each of them
 CALLERS = 2000  # that are remembered, with each of their recipients
+
+_WRITTEN = re.compile(r"\+?[0-9\s().\-\u2010-\u2015/]+")  # as people write the digits of a number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,9 +25,12 @@ if TYPE_CHECKING:
 
 def key(call: Call, to: str) -> Key | None:
     """None: never limited. Callers without a number may be different ones, who can't be distinguished. Callers with the
-    same number count as one.
+    same number count as one, however it is written: trunks have it with or without + or 00.
     """
-    return (call.number, to) if call.number and not call.withheld else None
+    if not call.number or call.withheld:
+        return None
+    digits = re.sub("^00|[^0-9]", "", call.number) if _WRITTEN.fullmatch(call.number) else ""
+    return digits or call.number, to
 
 
 class Rule:
