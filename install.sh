@@ -796,12 +796,20 @@ Add this line to $conf_dir/extensions.conf, in the context of incoming calls, be
 
     same => n,AGI(screen_pop.py,\${CALLERID(num)})
 
+And once, so that the message says at the end of the call who has answered, or that nobody did:
+
+    [screen_pop]
+    exten => ended,1,AGI(screen_pop.py,,,ended)
+     same => n,Return()
+
 With FreePBX, add these lines to $conf_dir/extensions_custom.conf, make a Custom Destination of them (target
 screen-pop,s,1, with Return), and let the inbound route go through it:
 
     [screen-pop]
     exten => s,1,AGI(screen_pop.py,\${CALLERID(num)})
      same => n,Return()
+
+With FreePBX, the context [screen_pop] goes into the same file.
 
 Then run: asterisk -rx 'dialplan reload'
 

@@ -136,6 +136,8 @@ def test_one_command_ends_with_a_delivered_test_pop_and_then_calls_pop(administr
         assert "DELIVERED" in said.out
         assert "AGI(screen_pop.py,${CALLERID(num)})" in said.out
         assert "extensions.conf" in said.out and "extensions_custom.conf" in said.out
+        assert "[screen_pop]\n    exten => ended,1,AGI(screen_pop.py,,,ended)" in said.out
+        assert "To become a contact of the recipients, run: screen-pop introduce" in said.out
         with UntouchedAsterisk(administrator.box, SAMPLE) as asterisk:
             assert_pops(asterisk, alice)
             (sender,) = administrator.box.processes("screenpop.sender")
