@@ -117,7 +117,9 @@ class Call:
         return dict(self.__dict__)
 
     def json(self) -> bytes:
-        return _json(self.record()).encode("utf-8", "ignore")
+        """The same as `json.dumps`, whose import takes longer than everything else that a door does."""
+        fields = ", ".join([f'"{name}": {_json(value)}' for name, value in self.__dict__.items()])
+        return f"{{{fields}}}".encode("utf-8", "ignore")
 
 
 def tie(id: str) -> str:
@@ -139,13 +141,8 @@ _ESCAPES = {**{code: f"\\u{code:04x}" for code in range(0x20)}, ord('"'): '\\"',
 
 
 def _json(value: object) -> str:
-    """The same as `json.dumps`, whose import takes longer than everything else that a door does."""
     if isinstance(value, str):
         return f'"{value if value.isalnum() else value.translate(_ESCAPES)}"'
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_json(name)}: {_json(content)}" for name, content in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(_json, value)) + "]"
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 

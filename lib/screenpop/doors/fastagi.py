@@ -44,6 +44,7 @@ LOGGED_EVERY = 60.0  # seconds, each kind of trouble
 RING_WITHIN = 0.2  # seconds
 BACKLOG = 1024  # connections that the kernel accepts until the door takes them
 STATUS = "SCREEN_POP_STATUS"
+_BLANKS = " \t\r\v\f"
 
 
 class Trouble(Exception):
@@ -314,7 +315,7 @@ class Connection:
         if not self.is_ended:
             self.is_ended = True
             try:
-                self._send(last_commands)
+                self._send(last_commands, socket.MSG_MORE)  # in one packet with the end
                 self.sock.shutdown(socket.SHUT_WR)
             except OSError:
                 pass
@@ -353,7 +354,7 @@ class Connection:
             conversation.problems += others
         return conversation
 
-    def _description(self) -> Generator[float, int | None, list[bytes]]:
+    def _description(self) -> Generator[float, int | None, list[str]]:
         """The lines by which Asterisk describes the call."""
         deadline = time.monotonic() + DESCRIBE_WITHIN
         seen = 0
@@ -369,7 +370,7 @@ class Connection:
                 if not self._said:
                     raise ConnectionAbortedError
                 raise Trouble("end", f"{self.host} has gone before it had described a call")
-        lines = bytes(self._said[:end]).split(b"\n") if end >= 0 else []
+        lines = self._said[:end].decode("ascii", "surrogateescape").split("\n") if end >= 0 else []
         if not end > 0 or len(lines) > MOST_LINES or end > MOST_BYTES:
             text = f"{self.host} doesn't describe a call in {MOST_LINES} lines and {MOST_BYTES} bytes"
             self.end(refusal(text))
@@ -428,10 +429,10 @@ class Connection:
         while (yield deadline) is not None and self._receive():
             self._said.clear()
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str, flags: int = 0) -> None:
         """All of it fits into the kernel's buffer, unless the client doesn't read. Raises OSError."""
         data = text.encode()
-        if self.sock.send(data, socket.MSG_DONTWAIT) < len(data):
+        if self.sock.send(data, socket.MSG_DONTWAIT | flags) < len(data):
             raise OSError(errno.ENOBUFS, "it doesn't read what it is told")
 
     def _receive(self) -> bool:
@@ -444,7 +445,7 @@ class Connection:
         return bool(data)
 
 
-def environment(lines: Sequence[bytes]) -> tuple[dict[str, str], list[bytes], bool]:
+def environment(lines: Sequence[str]) -> tuple[dict[str, str], list[bytes], bool]:
     """The variables, the arguments of AGI(), and whether there are lines that Asterisk has not made: each of its names
     comes once, and the arguments come last. A newline in the caller's number would make more of them.
     """
@@ -452,12 +453,11 @@ def environment(lines: Sequence[bytes]) -> tuple[dict[str, str], list[bytes], bo
     arguments: list[bytes] = []
     has_newline = False
     for line in lines:
-        raw, colon, value = line.partition(b":")
-        name = raw.decode("ascii", "surrogateescape")
+        name, colon, value = line.partition(":")
         is_argument = name == f"agi_arg_{len(arguments) + 1}"
         is_out_of_place = bool(arguments) and not is_argument
         has_newline |= is_out_of_place or not colon or not name.startswith("agi_") or name in env
-        env[name] = value.strip().decode("ascii", "surrogateescape")
+        env[name] = value.strip(_BLANKS)
         if is_argument:
-            arguments.append(value[1:])
+            arguments.append(value[1:].encode("ascii", "surrogateescape"))
     return env, arguments, has_newline

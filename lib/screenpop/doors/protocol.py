@@ -23,7 +23,9 @@ def quote(value: object) -> str:
     """As `parse_args` reads it: a backslash escapes. A newline would begin a second command, and so would what is
     beyond the length of a line (2047 bytes in Asterisk 16).
     """
-    text = clean(str(value), limit=1024).encode()[:960].decode("utf-8", "ignore")
+    text = clean(str(value), limit=1024)
+    if len(text) > 960 or not text.isascii():
+        text = text.encode()[:960].decode("utf-8", "ignore")
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
