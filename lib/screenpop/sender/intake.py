@@ -249,5 +249,6 @@ class Intake:
 
     def _fail(self, name: str, call: Call, reason: str) -> None:
         message = Message(call, NO_RECIPIENT, reason)
+        self.queue.handed_over.pop(name, None)
         self.queue.accept(name, [], [message])
         self.results.settled(message, never(reason))
