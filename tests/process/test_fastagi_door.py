@@ -631,6 +631,17 @@ def test_the_sender_is_rung_whatever_other_clients_do(listening: Listening, ring
         client.close()
 
 
+def test_clients_that_describe_no_call_delay_no_pop(
+    listening: Listening, rings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fastagi, "RING_WITHIN", 1000.0)
+    clients = [listening.connect(said) for said in (b"", b"agi_callerid: 1\n")]
+    listening.call()
+    assert select.select([rings], [], [], 3)[0]  # before these are left, after 5 s
+    for client in clients:
+        client.close()
+
+
 def test_the_sender_is_rung_while_its_reply_is_waited_for(listening: Listening, rings: int, outbox: Outbox) -> None:
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(listening.call, variables={"SCREEN_POP_WAIT": "30"})

@@ -299,10 +299,14 @@ class Connection:
         self.deadline = math.inf
         self.is_refused = bool(refusal)
         self.is_hung_up = self.is_ended = False
-        self._is_holding = not refusal
-        door.holding += self._is_holding
+        self._is_holding = False
         self.steps = self._refuse(refusal) if refusal else self._talk()
         self._said = bytearray()  # and not taken yet
+
+    def hold(self) -> None:
+        """The call waits for the door. One that is not described does not: the client may say nothing."""
+        self.door.holding += not self._is_holding
+        self._is_holding = True
 
     def let_go(self) -> None:
         """The call doesn't wait for the door any more."""
@@ -339,6 +343,7 @@ class Connection:
     def _conversation(self) -> Generator[float, int | None, Conversation]:
         """What Asterisk says of the call, with its replies to what it is asked about it."""
         env, arguments, has_newline = environment((yield from self._description()))
+        self.hold()
         conversation = Conversation(env, arguments, has_newline, self.door.permitted)
         commands, answered = conversation.commands(), None
         try:
