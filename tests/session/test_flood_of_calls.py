@@ -12,6 +12,7 @@ import pytest
 
 from parts.pbx import Pbx
 from parts.recipient import Recipient
+from parts.waiting import eventually
 from screenpop.call import Call
 from screenpop.spool import trigger
 from screenpop.spool.records import SUMMARY
@@ -33,13 +34,14 @@ def stays(pbx: Pbx) -> None:
 
 
 def ends(pbx: Pbx) -> None:
-    pid = pbx.sender()
+    pid = eventually(pbx.sender)  # the process that was started may not have its name yet
     assert pid
     os.kill(pid, signal.SIGTERM)
     pbx.wait_for_sender_to_leave()
 
 
 def is_killed(pbx: Pbx) -> None:
+    eventually(pbx.sender)
     pbx.kill_sender()
 
 
