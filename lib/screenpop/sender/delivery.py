@@ -80,7 +80,10 @@ class Delivery:
         ended = [one for one in self.in_flight if one in self._errors or one not in awaited]
         for stanza_id in ended:
             result = self._errors.pop(stanza_id, SENT)
-            self.results.settle(self.in_flight.pop(stanza_id), result, settings.pop.give_up_after)
+            try:
+                self.results.settle(self.in_flight[stanza_id], result, settings.pop.give_up_after)
+            finally:  # not before: when nothing is in flight, SIGTERM ends the process at once
+                del self.in_flight[stanza_id]
         return bool(ended)
 
     def session_ended(self, reason: str, settings: Settings) -> None:
@@ -123,7 +126,7 @@ class Delivery:
         last = []
         fresh = set(filter(self.queue.is_fresh, names))  # which can't be outdated
         for message in self.load(names):
-            if message.name not in fresh and self._is_outdated(message):
+            if (message.outcome or message.name not in fresh) and self._is_outdated(message):
                 self.results.outdated(message)
                 continue
             try:

@@ -44,6 +44,9 @@ class Intake:
         """The names in new/, the oldest call first. Raises OSError."""
         names = self.listed = self.queue.new_calls()
         self.tied = None
+        if len(self.queue.handed_over) > len(names):  # somebody has taken calls away
+            for name in set(self.queue.handed_over).difference(names):
+                self.queue.handed_over.pop(name, None)
         if self.delayed or self.asking:
             present = set(names)
             self.delayed = {name: due for name, due in self.delayed.items() if name in present}
@@ -249,6 +252,5 @@ class Intake:
 
     def _fail(self, name: str, call: Call, reason: str) -> None:
         message = Message(call, NO_RECIPIENT, reason)
-        self.queue.handed_over.pop(name, None)
         self.queue.accept(name, [], [message])
         self.results.settled(message, never(reason))

@@ -39,6 +39,7 @@ class Queue:
         self.handed_over: dict[str, Call] = {}  # by name: of doors in this process, the same as in new/ (outbox.py)
         self._owed: dict[str, list[Callable[[], None]]] = {}  # by the id of the event: what is still to be done
         self._unwritten: dict[str, tuple[str, Message]] = {}  # by name: the folder, and what is to be written there
+        self._kept: dict[str, Message] = {}  # by name: sent, and not in sent/ yet, as the disk is full
         self._fresh: dict[str, Message] = {}  # by name: accepted and not loaded yet, so that they needn't be read again
         self._by_call: dict[str, list[str]] | None = None  # names of first messages by call id; read when first needed
         self._tied: dict[str, str] = {}  # the newest of these calls by what ties its events (call.py)
@@ -103,7 +104,7 @@ class Queue:
     def write_again(self, event: str, folder: str, message: Message) -> None:
         """Something else is known of a message, by the event with this id, which is to be accepted after that."""
         self._unwritten[message.name] = folder, message
-        self._owed.setdefault(event, []).append(lambda: self._write_message(folder, message))
+        self._owed.setdefault(event, []).append(lambda: self._write_message(event, message))
 
     def first_messages(self, calls: Collection[str]) -> list[tuple[str, Message]]:
         """The messages of these calls that an event of theirs may follow, each with its folder. Raises OSError.
@@ -115,7 +116,7 @@ class Queue:
             return []
         if self._by_call is None:
             self._by_call, self._tied = {}, {}
-            for name in {*self._unwritten, *(name for folder in MESSAGES for name in self._names(folder))}:
+            for name in {*self._unwritten, *self._kept, *(name for folder in MESSAGES for name in self._names(folder))}:
                 self._index(self._by_call, name)
         ids = dict.fromkeys(self._tied.get(call, call) for call in calls)
         names = [name for id in ids for name in self._by_call.get(id, ())]
@@ -136,6 +137,8 @@ class Queue:
             return self._unwritten[name]
         if name in self._fresh:
             return "queue", self._fresh[name]
+        if name in self._kept:
+            return "sent", self._kept[name]
         for folder in MESSAGES:
             try:
                 return folder, read_message(f"{self.path}/{folder}/{name}")
@@ -146,7 +149,9 @@ class Queue:
     def has_second(self, first: Message, folders: Iterable[str] = MESSAGES) -> bool:
         """Whether there is a message already that tells of the outcome."""
         second = f"{first.name[: -len('.json')]}~2.json"
-        return second in self._unwritten or any(os.path.lexists(f"{self.path}/{one}/{second}") for one in folders)
+        if second in self._unwritten or second in self._kept:
+            return True
+        return any(os.path.lexists(f"{self.path}/{one}/{second}") for one in folders)
 
     def replace_failed(self, name: str, messages: Iterable[Message]) -> None:
         """Messages take the place of a file in failed/. Raises OSError."""
@@ -172,11 +177,14 @@ class Queue:
         """
         now = time.time()
         is_unwritten = self._unwritten.pop(message.name, None) is not None
+        if is_unwritten:
+            self._kept[message.name] = message
 
         def keep() -> None:
             self._move(message.name, "queue", "sent")
             if is_unwritten:  # what is in queue/, if anything, is an older text of it
                 self._write(f"sent/{message.name}", message.json())
+                self._kept.pop(message.name, None)
             with contextlib.suppress(OSError):  # the file is another user's, or somebody has taken it away
                 os.utime(f"{self.path}/sent/{message.name}", (now, now))
 
@@ -196,19 +204,37 @@ class Queue:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # on a full disk the log has the reason
                     raise
             self._move(message.name, folder, "failed")
+            self._has_moved(message, "failed")
 
         self._do(message.event.id, write_and_move)
 
     def find_sent(self, stanza_id: str) -> Message | None:
         """The message in sent/ with this id."""
         try:
-            return read_message(f"{self.path}/sent/{message_name(stanza_id)}")
+            name = message_name(stanza_id)
+            if self._unwritten.get(name, ("",))[0] == "sent":
+                return self._unwritten[name][1]
+            if name in self._kept:
+                return self._kept[name]
+            return read_message(f"{self.path}/sent/{name}")
         except (ValueError, OSError):
             return None
 
     def send_again(self, message: Message) -> None:
         """Put a message that was sent back into the queue."""
-        self._do(message.event.id, lambda: self._move(message.name, "sent", "queue"))
+
+        def move() -> None:
+            self._move(message.name, "sent", "queue")
+            self._has_moved(message, "queue")
+
+        self._do(message.event.id, move)
+
+    def _has_moved(self, message: Message, folder: str) -> None:
+        """What is still to be written of it is written there."""
+        if message.name in self._unwritten:
+            _, noted = self._unwritten[message.name]
+            noted.reason = message.reason
+            self._unwritten[message.name] = folder, noted
 
     def retry(self) -> list[str]:
         """Put what has failed back into the queue; a call whose recipients were not known becomes new again.
@@ -220,10 +246,13 @@ class Queue:
             try:
                 message = read_message(f"{self.path}/failed/{name}")
                 if message.to == NO_RECIPIENT:
+                    self._unwritten.pop(name, None)
                     self._write(f"new/{message.call.id}.json", message.call.json())
                     files.remove(f"{self.path}/failed/{name}")
                 else:
                     self._move(name, "failed", "queue")
+                    if name in self._unwritten:
+                        self._unwritten[name] = "queue", self._unwritten[name][1]
                     names.append(name)
             except (InvalidFile, FileNotFoundError):
                 continue
@@ -252,7 +281,8 @@ class Queue:
         """Write what has not been written; `trouble` says what could not be."""
         self.trouble = ""
         for owed in list(self._owed):
-            self._pay(owed)
+            if owed in self._owed:  # not paid with another one
+                self._pay(owed)
 
     def oldest_beyond(self, folder: str, count: int, size: int) -> list[str]:
         """The oldest names in a folder, as many as exceed the limits: files, and bytes in all. Raises OSError."""
@@ -312,8 +342,14 @@ class Queue:
             return
         del self._owed[call]
 
-    def _write_message(self, folder: str, message: Message) -> None:
+    def _write_message(self, event: str, message: Message) -> None:
+        call = call_id(message.name)
+        if call != event and call in self._owed:
+            self._pay(call)  # first: as long as it is in new/, `recover` undoes this, and the event would be gone
+            if call in self._owed:
+                raise OSError(errno.ENOSPC, self.trouble.removeprefix(f"{self.path}: "))
         if message.name in self._unwritten:
+            folder, _ = self._unwritten[message.name]  # it may have moved since
             # commands read failed/; and what is in queue/ already, `recover` would not make again
             is_made_again = folder == "queue" and not (message.outcome or message.answered)
             write = self._create if is_made_again else self._write
