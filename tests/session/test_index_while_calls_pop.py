@@ -21,10 +21,14 @@ def write_customers(file: Path, name: str, rows: int = 0) -> None:
 
 
 def child_of(sender: int) -> int:
-    """The process that the sender has started, which makes the index; 0 if there is none."""
+    """The process that the sender has started, which makes the index; 0 if there is none. Until that has another command
+    than the sender, the sender waits for it.
+    """
+    command = Path(f"/proc/{sender}/cmdline").read_bytes()
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if int((process / "stat").read_text().rpartition(")")[2].split()[1]) == sender:
+            is_child = int((process / "stat").read_text().rpartition(")")[2].split()[1]) == sender
+            if is_child and (process / "cmdline").read_bytes() not in (b"", command):
                 return int(process.name)
         except OSError:  # it has ended
             continue
