@@ -21,8 +21,8 @@ def write_customers(file: Path, name: str, rows: int = 0) -> None:
 
 
 def child_of(sender: int) -> int:
-    """The process that the sender has started, which makes the index; 0 if there is none. Until that has another command
-    than the sender, the sender waits for it.
+    """The process that the sender has started, which makes the index; 0 if there is none. Until that has its
+    own command, the sender waits for it.
     """
     command = Path(f"/proc/{sender}/cmdline").read_bytes()
     for process in Path("/proc").glob("[0-9]*"):
