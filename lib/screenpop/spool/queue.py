@@ -188,6 +188,9 @@ class Queue:
             with contextlib.suppress(OSError):  # the file is another user's, or somebody has taken it away
                 os.utime(f"{self.path}/sent/{message.name}", (now, now))
 
+        for call in message.counted:  # else a kill would leave them in new/, to be counted again
+            if call in self._owed:
+                self._pay(call)
         if is_unwritten and message.is_second:
             self._owed[message.event.id].insert(0, keep)
             self._pay(message.event.id)
