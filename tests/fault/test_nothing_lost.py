@@ -366,7 +366,8 @@ class NothingLost(RuleBasedStateMachine):
                     assert told.outcome or len(places) == 1, (first.name, places)
 
         for call in self.of_others:
-            places = [one for one in ("sent", "failed") if Message(call, ALICE).name in self.world.files(one)]
+            names = {Message(call, ALICE).name, Message(call, NO_RECIPIENT).name}  # the latter if it was given up
+            places = [one for one in ("sent", "failed") if names.intersection(self.world.files(one))]
             assert len(places) == 1 or self.may_forget or self.disk_was_full or self.may_ignore, (call.id, places)
 
     def was_removed(self, message: Message) -> bool:

@@ -23,6 +23,7 @@ from parts.scripted import STANZAS, Conversation, ScriptedServer, stream_error
 from parts.spool import messages
 from parts.waiting import eventually
 from screenpop.xmpp import rooms, session
+from screenpop.xmpp.errors import UNCONFIRMED
 from screenpop.xmpp.rooms import NotJoined
 from screenpop.xmpp.session import Session
 from screenpop.xmpp.stanza import chat
@@ -393,7 +394,7 @@ def visit(scripted: ScriptedServer, certificate: Certificate, tmp_path: Path) ->
         yield one
 
 
-NOT_SENT_BACK = ("1", ROOM, "wait", "the room has not sent the message back")
+NOT_SENT_BACK = ("1", ROOM, UNCONFIRMED, "the room has not sent the message back")
 
 
 def test_a_room_that_sends_the_message_back(visit: Box, played: Rooms) -> None:
