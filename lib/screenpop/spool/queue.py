@@ -347,7 +347,7 @@ class Queue:
 
     def _write_message(self, event: str, message: Message) -> None:
         call = call_id(message.name)
-        if call != event and call in self._owed:
+        if call != event and call in self._owed and not message.counted:
             self._pay(call)  # first: as long as it is in new/, `recover` undoes this, and the event would be gone
             if call in self._owed:
                 raise OSError(errno.ENOSPC, self.trouble.removeprefix(f"{self.path}: "))
