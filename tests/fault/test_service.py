@@ -387,6 +387,7 @@ def test_without_descriptors_it_rests_and_goes_on_when_it_has_some(
             stack.enter_context(client)
         for _ in range(20):
             stack.enter_context(socket.create_connection((LOOPBACK, doors.http), timeout=30))
+        pbx.wait_until(lambda: len(os.listdir(f"/proc/{service.pid}/fd")) >= used + 19)  # a call needs two
         assert doors.call("A1") == "FAILED"
         assert pbx.call("A2").variables["SCREEN_POP_STATUS"] == "QUEUED"
         stack.pop_all().close()
