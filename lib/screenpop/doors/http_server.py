@@ -6,7 +6,6 @@ The times of connections are measured here, as waitress measures them by a clock
 from __future__ import annotations
 
 import logging
-import resource
 import socket
 import threading
 import time
@@ -22,7 +21,6 @@ from .http import LARGEST, Application
 
 SLOWEST = 10.0  # seconds in which a request must have come, and in which its answer must have been taken
 CONNECTIONS = 200
-KEPT = 8  # file descriptors that are left to the calls of Asterisk, and to the sender
 THREADS = 4
 STOP_WITHIN = 10.0  # seconds
 
@@ -84,10 +82,6 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]
         except OSError as error:  # no file descriptors: waitress would try again at once
             self._report(f"HTTP: no connection can be taken: {error.strerror}")
             time.sleep(0.1)
-            return None
-        if accepted and accepted[0].fileno() >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - KEPT:
-            self._report("HTTP: a connection is closed, as few file descriptors are left")
-            accepted[0].close()
             return None
         if accepted and len(self.active_channels) >= CONNECTIONS and (waiting := self._waiting()):
             self._report(f"HTTP: {CONNECTIONS} connections are open: those that have waited longest are closed")
