@@ -166,9 +166,13 @@ def test_a_port_that_is_taken_is_told(pbx: Pbx, tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pbx.conf.open("a") as conf:
             conf.write(f"[fastagi]\nlisten = 127.0.0.1:{port}\n")
-        with Service(pbx, tmp_path) as service:
-            assert service.ended() == 1
-    text = f"service: [fastagi] listen = 127.0.0.1:{port}: Address already in use"
+        assert_ends_and_tells(pbx, tmp_path, f"[fastagi] listen = 127.0.0.1:{port}: Address already in use")
+
+
+def assert_ends_and_tells(pbx: Pbx, folder: Path, problem: str) -> None:
+    with Service(pbx, folder) as service:
+        assert service.ended() == 1
+    text = f"service: {problem}"
     assert text in pbx.log and text in service.output
 
 
@@ -237,10 +241,7 @@ def test_an_address_of_another_machine_is_told(pbx: Pbx, tmp_path: Path) -> None
     port = free_port()
     with pbx.conf.open("a") as conf:
         conf.write(f"[http]\nlisten = 192.0.2.1:{port}\ntoken = 0123456789abcdef\n")
-    with Service(pbx, tmp_path) as service:
-        assert service.ended() == 1
-    text = f"service: [http] listen = 192.0.2.1:{port}: Cannot assign requested address"
-    assert text in pbx.log and text in service.output
+    assert_ends_and_tells(pbx, tmp_path, f"[http] listen = 192.0.2.1:{port}: Cannot assign requested address")
 
 
 # What SIGHUP changes for those who call

@@ -160,7 +160,7 @@ class Intake:
         for folder, first in firsts:
             if first.name not in made and not first.answered:
                 first.answered = call
-                self.queue.write_again(call.id, "queue" if first.name in self.backlog else folder, first)
+                self.queue.write_later(call.id, "queue" if first.name in self.backlog else folder, first)
 
     def _firsts(self, call: Call) -> list[tuple[str, Message]]:
         """The first messages of the calls that it follows or repeats; not its own, of a sender that was killed. What

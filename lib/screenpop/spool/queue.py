@@ -98,11 +98,11 @@ class Queue:
                     self._fresh[message.name] = message
                 if self._by_call is not None:
                     self._index(self._by_call, message.name)
-                self.write_again(call_id(name), folder, message)
+                self.write_later(call_id(name), folder, message)
         self._owed.setdefault(call_id(name), []).append(lambda: files.remove(f"{self.path}/new/{name}"))
 
-    def write_again(self, event: str, folder: str, message: Message) -> None:
-        """Something else is known of a message, by the event with this id, which is to be accepted after that."""
+    def write_later(self, event: str, folder: str, message: Message) -> None:
+        """`catch_up` writes the message to this folder, before the event with this id leaves new/."""
         self._unwritten[message.name] = folder, message
         self._owed.setdefault(event, []).append(lambda: self._write_message(event, message))
 
@@ -254,8 +254,7 @@ class Queue:
                     files.remove(f"{self.path}/failed/{name}")
                 else:
                     self._move(name, "failed", "queue")
-                    if name in self._unwritten:
-                        self._unwritten[name] = "queue", self._unwritten[name][1]
+                    self._has_moved(message, "queue")
                     names.append(name)
             except (InvalidFile, FileNotFoundError):
                 continue
