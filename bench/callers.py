@@ -83,7 +83,7 @@ def use(calls: Calls, conf: Path, text: str) -> None:
         calls.asterisk.box.run([f"{PREFIX}/bin/screen-pop", "index"], user="asterisk", env={"AST_CONFIG_DIR": CONFIG})
     for _ in range(WARM_UP):
         (call,) = calls.make(SCREEN_POP)
-        calls.message_about(call)
+        calls.message_about(call.number)
 
 
 def is_known(call: Held) -> bool:

@@ -26,8 +26,8 @@ def jabber_send(calls: Calls) -> tuple[float, float]:
 
 
 def popped(calls: Calls, script: str, exten: str = "123") -> tuple[float, float]:
-    (call,) = calls.make(script, exten=exten)
-    return call.milliseconds, (calls.message_about(call).at / 1000 - call.before) / 1000
+    call, message = calls.pop(script, exten)
+    return call.milliseconds, (message.at / 1000 - call.before) / 1000
 
 
 def warm(calls: Calls) -> tuple[float, float]:

@@ -67,6 +67,14 @@ def memory(pid: int) -> float:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """Calls that have begun. `times`: the file to which the dialplan writes when AGI() began and ended."""
+
+    times: str
+    numbers: list[str]
+
+
+@dataclass(frozen=True)
 class Held:
     """One call, and the times before and after AGI(), in microseconds since the epoch."""
 
@@ -86,9 +94,18 @@ class Calls:
         self.made = 0
 
     def make(self, script: str, count: int = 1, exten: str = "123") -> list[Held]:
-        """Make `count` calls at once, each from another number. Returns when AGI() has ended for all of them. `exten`:
-        124: JabberSend(), to the JID `script`.
-        """
+        """Make calls (`begin`). Returns when AGI() has ended for all of them."""
+        return self.ended(self.begin(script, count, exten))
+
+    def pop(self, script: str, exten: str = "123") -> tuple[Held, Received]:
+        """Make one call. Until its message comes, this process does nothing: it shares its GIL with the client."""
+        begun = self.begin(script, exten=exten)
+        message = self.message_about(begun.numbers[0])
+        (call,) = self.ended(begun)
+        return call, message
+
+    def begin(self, script: str, count: int = 1, exten: str = "123") -> Begun:
+        """Make `count` calls at once, each from another number. `exten`: 124: JabberSend(), to the JID `script`."""
         times = f"/tmp/held-{self.made}"
         variables = {"SCRIPT": script, "TIMES": times}
         numbers = [number(self.made + call) for call in range(count)]
@@ -96,12 +113,16 @@ class Calls:
         self.asterisk.come_in(
             *[self.asterisk.call_file(exten, "bench", callerid_num=number, variables=variables) for number in numbers]
         )
-        self.asterisk.wait_for(r"^\S+ \d+ \d+$", times, count=count, timeout=PATIENCE)
-        lines = self.asterisk.box.path(times).read_text().splitlines()
+        return Begun(times, numbers)
+
+    def ended(self, begun: Begun) -> list[Held]:
+        """Returns when AGI() has ended for all of these calls."""
+        self.asterisk.wait_for(r"^\S+ \d+ \d+$", begun.times, count=len(begun.numbers), timeout=PATIENCE)
+        lines = self.asterisk.box.path(begun.times).read_text().splitlines()
         return [Held(number, int(before), int(after)) for number, before, after in map(str.split, lines)]
 
-    def message_about(self, call: Held) -> Received:
-        while call.number not in numbers_in((message := self.alice.wait_for_message()).body):
+    def message_about(self, number: str) -> Received:
+        while number not in numbers_in((message := self.alice.wait_for_message()).body):
             pass
         return message
 

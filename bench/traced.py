@@ -11,7 +11,6 @@ from screenpop.doors.asterisk import Conversation
 from screenpop.doors.fastagi import Connection
 from screenpop.doors.intake import HandedOver
 from screenpop.sender.intake import Intake
-from screenpop.spool.trigger import Trigger
 from screenpop.xmpp.session import Session
 
 TIMES = "/tmp/times"
@@ -41,6 +40,5 @@ trace(Connection, "__init__", "Asterisk has connected")
 trace(Conversation, "__init__", "Asterisk has described the call")
 trace(HandedOver, "__init__", "Asterisk has replied", "the call is in the spool")
 trace(Connection, "end", after="the dialplan goes on")
-trace(Trigger, "read", after="the sender is awake")
-trace(Intake, "take_in", after="the message is made")
+trace(Intake, "take_in_at_once", after="the message is made")
 trace(Session, "send", "its stanza is made", "its stanza is sent")

@@ -25,8 +25,8 @@ def measure(calls: Calls, url: str, rounds: int) -> None:
     file = calls.asterisk.box.path(TIMES)
     for number in range(WARM_UP + rounds):
         file.write_text("")
-        (call,) = calls.make(url)
-        shown = calls.message_about(call).at / 1000
+        call, message = calls.pop(url)
+        shown = message.at / 1000
         eventually(lambda: LAST in file.read_text())
         found: dict[str, float] = {}
         for line in file.read_text().splitlines():

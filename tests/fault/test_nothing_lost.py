@@ -50,6 +50,7 @@ CHANGES = (
 LIMIT = 2  # messages of one caller within a minute
 ACTIONS = (
     "call_two",
+    "call_over_fastagi",
     "one_calls_often",
     "the_last_ends",
     "flush",
@@ -197,13 +198,15 @@ class NothingLost(RuleBasedStateMachine):
         if self.put(Call(event=event, follows="&".join(follows)), kill_after):
             self.ended.update(follows)
 
-    def call(self, to: Sequence[str], kill_after: int | None = None, number: str = "") -> None:
+    def call(
+        self, to: Sequence[str], kill_after: int | None = None, number: str = "", is_over_fastagi: bool = False
+    ) -> None:
         call = Call(number=number, to="&".join(to))
-        if self.put(call, kill_after):
+        if self.put(call, kill_after, is_over_fastagi):
             self.accepted[call.id] = call
             self.undisturbed.add(call.id)
 
-    def put(self, call: Call, kill_after: int | None) -> bool:
+    def put(self, call: Call, kill_after: int | None, is_over_fastagi: bool = False) -> bool:
         """Whether the call is accepted."""
         number = next(self.numbers)
         call.id = f"{call.time:017.6f}-{number:012x}"  # in the same order each time
@@ -211,7 +214,7 @@ class NothingLost(RuleBasedStateMachine):
         self.server.events[call.id] = {call.event}
         self.door_os.changes_left = kill_after
         try:
-            self.world.queue(call)
+            (self.world.queue_over_fastagi if is_over_fastagi else self.world.queue)(call)
         except (Killed, OSError):
             if f"{call.id}.json" not in self.world.files("new"):
                 return False  # the dialplan was told FAILED, or nothing
@@ -306,6 +309,9 @@ class NothingLost(RuleBasedStateMachine):
 
     def call_two(self) -> None:
         self.call([ALICE, BOB])
+
+    def call_over_fastagi(self) -> None:
+        self.call([BOB], is_over_fastagi=True)
 
     def the_last_ends(self) -> None:
         if self.accepted:

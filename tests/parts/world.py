@@ -259,6 +259,7 @@ class World:
         self._watched: list[Any] = []  # what the sender waits for
         self._os_write = os.write
         self.server = Server(self)
+        self.sender: loop.Sender | None = None  # the present one
         self.outbox = Outbox(str(folder / "spool"))
         self.outbox.make()
         monkeypatch.setenv("AST_LOG_DIR", str(folder))
@@ -308,6 +309,14 @@ class World:
         trigger.ring(self.outbox.path)
         return call
 
+    def queue_over_fastagi(self, call: Call) -> Call:
+        """By a door in the sender's process."""
+        assert self.sender
+        Outbox(self.outbox.path, self.sender.queue.handed_over).put(call)
+        self.sender.send_at_once()
+        trigger.ring(self.outbox.path)
+        return call
+
     def call_that_is_waited_for(self, **known: Any) -> tuple[Call, Replies]:
         """A door or a command reads the replies about this call."""
         call = Call(number="1", **known)
@@ -335,13 +344,15 @@ class World:
         assert taken
         before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGHUP)}
         try:
-            loop.Sender(Queue(self.outbox.path), taken, f"{self.folder}/screen_pop.conf", service).run()
+            self.sender = loop.Sender(Queue(self.outbox.path), taken, f"{self.folder}/screen_pop.conf", service)
+            self.sender.run()
             return True
         except TimeIsOver:
             if self.server.session:
                 self.server.session.close()
             return False
         finally:
+            self.sender = None
             for signum, handler in before.items():
                 signal.signal(signum, handler)
             os.close(taken.lock)

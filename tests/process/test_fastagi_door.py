@@ -662,6 +662,54 @@ def test_a_sender_that_cant_be_started_is_logged(
     assert listening.log == [f"FastAGI: no sender can be started (no more processes): calls wait in {outbox.path}"]
 
 
+class SenderBeside:
+    """Plays the sender in the door's process: what it is told, and what is in the spool by then."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
+        self.told: list[tuple[str, list[str]]] = []
+        self.is_broken = False
+
+    def expect(self, number: str) -> None:
+        self.told.append((number, [call.number for call in calls(self.outbox)]))
+
+    def send_at_once(self) -> None:
+        self.told.append(("send", [call.number for call in calls(self.outbox)]))
+        if self.is_broken:
+            raise RuntimeError("a bug")
+
+
+def test_a_sender_beside_it_is_told_of_a_call_before_and_after_it_is_queued(outbox: Outbox, rings: int) -> None:
+    beside = SenderBeside(outbox)
+    with Listening(outbox, sender=beside) as listening:
+        listening.call()
+        assert select.select([rings], [], [], 3)[0]
+    assert beside.told == [("+15551234567", []), ("send", ["+15551234567"])]
+
+
+def test_a_sender_beside_it_is_only_rung_while_other_calls_wait(
+    outbox: Outbox, rings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fastagi, "RING_WITHIN", 0.0)
+    beside = SenderBeside(outbox)
+    with Listening(outbox, sender=beside) as listening, listening.connect(ENVIRONMENT + b"\n") as other:
+        assert b"GET FULL VARIABLE" in other.recv(65536)
+        eventually(lambda: beside.told)
+        del beside.told[:]
+        listening.call()
+        assert select.select([rings], [], [], 3)[0]
+        assert beside.told == []
+
+
+def test_a_sender_beside_it_that_fails_is_rung_all_the_same(outbox: Outbox, rings: int) -> None:
+    beside = SenderBeside(outbox)
+    beside.is_broken = True
+    with Listening(outbox, sender=beside) as listening:
+        assert listening.call().variables["SCREEN_POP_STATUS"] == "QUEUED"
+        assert select.select([rings], [], [], 3)[0]
+    assert listening.log == ["FastAGI: RuntimeError: a bug"]
+
+
 # Many at once
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..doors.http_server import HttpDoor
     from ..doors.options import FastagiOptions, HttpOptions, Network
     from ..log import Log
+    from ..sender.loop import Sender
     from ..settings import Settings
     from ..spool.outbox import Outbox
     from ..spool.queue import Queue
@@ -68,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         service.close_doors()
         return 1
     sender = Sender(queue, taken, conf, service)
+    service.sender = sender
     sender.run()
     if not sender.leaving:
         service.tell(f"ending, as the spool {path} is gone or has another sender")
@@ -135,6 +137,7 @@ class Service:
         self._token = ""  # of the HTTP door
         self._does_without = self._lacks_fastagi = ""
         self._is_ready = False
+        self.sender: Sender | None = None
 
     def tell(self, text: str) -> None:
         """To the log, and to stderr."""
@@ -237,7 +240,7 @@ class Service:
     def _fastagi_door(self, address: Address, networks: Sequence[Network], permitted: Permitted | None) -> Door:
         from ..doors import fastagi
 
-        door = fastagi.Door(address, self.outbox, self.log.write, networks, permitted)
+        door = fastagi.Door(address, self.outbox, self.log.write, networks, permitted, sender=self)
         door.start()
         return door
 
@@ -246,6 +249,14 @@ class Service:
         from ..doors.http_server import HttpDoor
 
         return HttpDoor(address, Application(self.outbox, lambda: self._token, self.log.write))
+
+    def expect(self, number: str) -> None:
+        if self.sender:
+            self.sender.book.expect(number)
+
+    def send_at_once(self) -> None:
+        if self.sender:
+            self.sender.send_at_once()
 
     def follow(self, current: Settings) -> None:
         self.log.file = current.log.path

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from ipaddress import IPv4Network, IPv6Network
-    from typing import Union
+    from typing import Protocol, Union
 
     from ..spool.outbox import Outbox
 
@@ -32,6 +32,16 @@ if TYPE_CHECKING:
     # be read, or None when that time is over.
     Waits = Generator[float, Union[int, None], None]
     WaitsForLine = Generator[float, Union[int, None], bool]
+
+    class Sender(Protocol):
+        """That of the outbox, in this process. The door calls it from its thread, while only one call waits for it."""
+
+        def expect(self, number: str) -> None:
+            """A call from this number will be queued."""
+
+        def send_at_once(self) -> None:
+            """A call has been queued: send it, if there is nothing else to do."""
+
 
 MOST_CONNECTIONS = 500  # conversations at once, with those that wait (SCREEN_POP_WAIT)
 MOST_REFUSED = 500  # connections that are told why they are refused
@@ -66,6 +76,7 @@ class Door:
         networks: Sequence[Network] = (),
         permitted: Callable[[str], tuple[str, str]] | None = None,
         most: int = MOST_CONNECTIONS,
+        sender: Sender | None = None,
     ) -> None:
         """`listen`: host and port. `networks`: those that may connect; empty: all. `permitted`: of recipients joined by
         "&", those that the dialplan may give, and a text about the others. `most`: conversations at once. Raises
@@ -76,7 +87,7 @@ class Door:
         self._listener.setblocking(False)
         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the connections inherit it
         self.port: int = self._listener.getsockname()[1]
-        self.outbox, self._log, self._most = outbox, log, most
+        self.outbox, self._log, self._most, self._sender = outbox, log, most, sender
         self.limit(networks, permitted)
         self._logged: dict[str, tuple[float, int]] = {}  # by kind: when, and how many there were since then
         self._epoll = select.epoll()
@@ -132,8 +143,18 @@ class Door:
             self._ring_at = time.monotonic() + RING_WITHIN
         self._to_ring.add(outbox)
 
+    def expect(self, number: str) -> None:
+        """While Asterisk replies: what the number tells is found out, if no other call waits for the door."""
+        if self._sender and self.holding == 1:
+            self._sender.expect(number)
+
     def _ring(self) -> None:
         outboxes, self._to_ring = self._to_ring, set()
+        if self._sender and self.outbox.path in outboxes and not self.holding:
+            try:
+                self._sender.send_at_once()
+            except Exception as error:  # a bug
+                self.report("error", f"{type(error).__name__}: {error}")
         for outbox in outboxes:
             try:
                 trigger.ring(outbox)
@@ -348,7 +369,8 @@ class Connection:
         commands, answered = conversation.commands(), None
         try:
             while True:
-                answered = yield from self._is_answered(commands.send(answered))  # type: ignore[arg-type] # None begins
+                command = commands.send(answered)  # type: ignore[arg-type] # None begins
+                answered = yield from self._is_answered(command, conversation.call.number)
         except StopIteration:
             pass
         if conversation.is_disturbed:
@@ -383,11 +405,12 @@ class Connection:
         del self._said[: end + 2]
         return lines
 
-    def _is_answered(self, command: Command) -> WaitsForLine:
+    def _is_answered(self, command: Command, number: str) -> WaitsForLine:
         """Send the command, and let it take the reply; whether there is one. The call must be queued in any case."""
         deadline = time.monotonic() + REPLY_WITHIN
         try:
             self._send(command.line)
+            self.door.expect(number)
             while True:
                 while (end := self._said.find(b"\n")) < 0:
                     if (yield deadline) is None:

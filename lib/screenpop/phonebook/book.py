@@ -120,6 +120,18 @@ class Book:
         """Whether this process has what the first number needs."""
         return f"{__package__}.numbers" in sys.modules
 
+    def expect(self, number: str) -> None:
+        """Find out what this number tells: `facts` will be asked for it. Another thread may call this."""
+        if number and self.is_quick:
+            from . import numbers
+
+            numbers.parse(number, self.country)
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether nothing is imported for the next number: that of places takes 0.5 s."""
+        return self.is_prepared and not self.places
+
     def prepare(self) -> None:
         """Import what the first number needs: 40 ms. A thread does this."""
         with contextlib.suppress(Exception):  # `facts` tells of it

@@ -122,8 +122,8 @@ def read_progress(folder: str) -> dict[str, Any]:
 
 
 class Index:
-    """For one thread. `folder`: the spool. `country`: of numbers without a country code. `wake` is called, from another
-    thread, when `needs_build` is to be asked again.
+    """For one thread at a time. `folder`: the spool. `country`: of numbers without a country code. `wake` is called,
+    from another thread, when `needs_build` is to be asked again.
     """
 
     def __init__(
@@ -170,7 +170,9 @@ class Index:
             self._close()
             self.file = file
             try:
-                self._connection = sqlite3.connect(uri(self.path), uri=True, isolation_level=None)
+                self._connection = sqlite3.connect(
+                    uri(self.path), uri=True, isolation_level=None, check_same_thread=False
+                )
                 self._connection.execute(f"PRAGMA cache_size = -{CACHE}")
                 self.contents = read_contents(self._connection)
             except DAMAGED:

@@ -34,43 +34,62 @@ class Delivery:
         self.queue, self.backlog, self.log, self.replies, self.results = queue, backlog, log, replies, results
         self.window = backoff.Window()
         self.in_flight: dict[str, Message] = {}  # sent and not confirmed, by stanza id
+        self.is_unconfirmed = False  # something was written, and `confirm` must follow
+        self._began = 0.0  # the last window, by time.monotonic()
         self._errors: dict[str, Result] = {}  # of those in flight, by stanza id
         self._written: list[str] = []  # stanzas that are not sent yet
 
-    def send(
-        self, session: Session, names: list[str], settings: Settings, facts: Facts, meanwhile: Callable[[], object]
+    def write(
+        self, session: Session, names: list[str], settings: Settings, facts: Facts, with_rooms: bool = True
     ) -> None:
-        """`facts`: what the number of a call tells (`Book.facts`). `meanwhile` is called while the server works.
+        """Send the messages of these names; `confirm` must follow. `facts`: what the number of a call tells
+        (`Book.facts`). `with_rooms`: also those before which a server or a room must answer.
 
-        Raises SessionError; then the messages without a result stay as they are, and are sent again."""
-        began, any_sent, confirmed = time.monotonic(), False, False
+        Raises SessionError; then the messages without a result stay as they are, and are sent again.
+        """
+        self._began = time.monotonic()
         try:
             self._written.clear()
-            for message, xml in self._stanzas(session, names, settings, facts):
+            for message, xml in self._stanzas(session, names, settings, facts, with_rooms):
                 self.in_flight[message.id] = message
-                any_sent = True
+                self.is_unconfirmed = True
                 self._written.append(xml)
                 if len(self._written) == TOGETHER:  # these are handled while the next are made
-                    self._write(session)
-            self._write(session)
-            if any_sent:
+                    self._flush(session)
+            self._flush(session)
+        except BaseException:
+            self._lost(settings)
+            raise
+
+    def confirm(self, session: Session, settings: Settings, meanwhile: Callable[[], object]) -> None:
+        """Wait until the server has handled what was written, and settle it. `meanwhile` is called while it works.
+
+        Raises SessionError, as `write`.
+        """
+        try:
+            if self.is_unconfirmed:
                 session.confirm(meanwhile)
                 self.replies.step("message", "confirmed by the server")
-            confirmed = True
-            self.window.confirmed(time.monotonic() - began, STEP_DEADLINE)
-        finally:
-            self.settle(session.awaited() if confirmed else self.in_flight, settings)
-            if confirmed:
-                for message in self.in_flight.values():
-                    self.backlog.remove(message.name)  # it is not due while the room is waited for
-            else:
-                self.window.lost()
-                for message in self.in_flight.values():
-                    self.backlog.add(message.name)
-                    self.backlog.uncertain.add(message.name)
-                self.in_flight = {}
+            self.window.confirmed(time.monotonic() - self._began, STEP_DEADLINE)
+        except BaseException:
+            self._lost(settings)
+            raise
+        self.is_unconfirmed = False
+        self.settle(session.awaited(), settings)
+        for message in self.in_flight.values():
+            self.backlog.remove(message.name)  # it is not due while the room is waited for
 
-    def _write(self, session: Session) -> None:
+    def _lost(self, settings: Settings) -> None:
+        """The session. What is in flight may have arrived, and is sent again over the next one."""
+        self.is_unconfirmed = False
+        self.settle(self.in_flight, settings)
+        self.window.lost()
+        for message in self.in_flight.values():
+            self.backlog.add(message.name)
+            self.backlog.uncertain.add(message.name)
+        self.in_flight = {}
+
+    def _flush(self, session: Session) -> None:
         if self._written:
             session.send("".join(self._written))
             self._written.clear()
@@ -88,16 +107,19 @@ class Delivery:
 
     def session_ended(self, reason: str, settings: Settings) -> None:
         """Perhaps while messages to rooms were in flight."""
+        if self.is_unconfirmed:
+            self._lost(settings)
+            return
         result = later(f"the session ended before the room sent the message back: {reason}", may_have_arrived=True)
         for stanza_id in self.in_flight:
             self._errors.setdefault(stanza_id, result)
         self.settle((), settings)
 
     def _stanzas(
-        self, session: Session, names: list[str], settings: Settings, facts: Facts
+        self, session: Session, names: list[str], settings: Settings, facts: Facts, with_rooms: bool
     ) -> Iterator[tuple[Message, str]]:
         """The messages of these names that can be sent, each with its XML."""
-        for message, in_room in self._addressed(session, names, settings):
+        for message, in_room in self._addressed(session, names, settings, with_rooms):
             held = flood.MINUTE if message.counted else 0.0
             late = message.call.age() if message.event.age() > settings.pop.late_after + held else None
             replaces = message.first_id if message.is_second and settings.pop.corrections else ""
@@ -119,9 +141,11 @@ class Delivery:
                 session.rooms.expect(message.id, message.to)
             yield message, xml
 
-    def _addressed(self, session: Session, names: list[str], settings: Settings) -> Iterator[tuple[Message, bool]]:
+    def _addressed(
+        self, session: Session, names: list[str], settings: Settings, with_rooms: bool
+    ) -> Iterator[tuple[Message, bool]]:
         """The messages of these names that have a recipient, each with whether that is a room. Those for which a server
-        or a room must answer first come last.
+        or a room must answer first come last, if they are wanted.
         """
         last = []
         fresh = set(filter(self.queue.is_fresh, names))  # which can't be outdated
@@ -134,16 +158,16 @@ class Delivery:
             except ValueError as error:  # a server might close the stream for it, and every message would wait
                 self.results.settle(message, never(str(error)), settings.pop.give_up_after)
                 continue
-            if may_be_room:
+            if may_be_room and with_rooms:
                 room = settings.rooms.get(jid.address(message.to))
                 session.rooms.prepare(message.to, room.password if room else "")
                 last.append(message)
-            else:
+            elif not may_be_room:
                 yield message, False
         if last:
             from ..xmpp.rooms import NotJoined  # here: most boxes have no room
 
-            self._write(session)  # those before them don't wait for an answer
+            self._flush(session)  # those before them don't wait for an answer
         for message in last:
             try:
                 in_room = session.rooms.enter(message.to)

@@ -73,20 +73,36 @@ class Intake:
         chosen = [*names[fresh:], *(names[:fresh] if late_too else ())][:CALLS_AT_ONCE]
         ready = [name for name in self.asking if self._is_ready(name, in_flight)]
         for name in [*ready, *chosen]:
-            try:
-                if name not in self.asking:
-                    self.asking[name] = self._ask(name, book)
-                if self._is_ready(name, in_flight):
-                    self._accept(name, settings, *self.asking.pop(name))
-            except FileNotFoundError:  # somebody took it away
-                continue
-            except InvalidFile as reason:
-                self._reject(name, str(reason))
-            except OSError as error:  # out of file descriptors
-                self._delay(name, str(error))
-            except Exception as error:  # a bug, which must not hold up other calls
-                self._bug(name, f"{type(error).__name__}: {error}", pop.give_up_after)
+            self._take_in(name, settings, book, in_flight)
         return bool(ready or chosen)
+
+    def take_in_at_once(self, settings: Settings, book: Book) -> bool:
+        """Take in the one call that a door of this process has queued. Returns whether that was possible: not if there
+        are several, nor if it follows or may repeat another one.
+        """
+        names = list(self.queue.handed_over)
+        if len(names) != 1 or self.asking or not self.queue.is_new(records.call_id(names[0])):
+            return False
+        call = self.queue.handed_over.get(names[0])
+        if not call or call.event != EVENTS[0] or events.related(call):
+            return False
+        self._take_in(names[0], settings, book, ())
+        return True
+
+    def _take_in(self, name: str, settings: Settings, book: Book, in_flight: Collection[str]) -> None:
+        try:
+            if name not in self.asking:
+                self.asking[name] = self._ask(name, book)
+            if self._is_ready(name, in_flight):
+                self._accept(name, settings, *self.asking.pop(name))
+        except FileNotFoundError:  # somebody took it away
+            pass
+        except InvalidFile as reason:
+            self._reject(name, str(reason))
+        except OSError as error:  # out of file descriptors
+            self._delay(name, str(error))
+        except Exception as error:  # a bug, which must not hold up other calls
+            self._bug(name, f"{type(error).__name__}: {error}", settings.pop.give_up_after)
 
     def _is_ready(self, name: str, in_flight: Collection[str]) -> bool:
         call, _, lookup = self.asking[name]

@@ -86,6 +86,8 @@ class Sender:
         self.index_wanted = False  # by `screen-pop index`
         self.index_problems: list[str] = []  # of the last build; each is logged once
         self.leaving = self.reload_wanted = False
+        self.at_work = threading.Lock()  # who works has it: `run`, except while it waits, or `send_at_once`
+        self.is_waiting = False
 
     def run(self) -> None:
         """Until there has been nothing to do for `linger` seconds, SIGTERM comes, or another sender has the spool. The
@@ -94,6 +96,10 @@ class Sender:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         if self.service:
             signal.signal(signal.SIGHUP, self._on_sighup)
+        with self.at_work:
+            self._run()
+
+    def _run(self) -> None:
         try:
             self._begin()
             last_work = time.monotonic()
@@ -156,7 +162,9 @@ class Sender:
             self.service.leave()
         if self.service or self.delivery.in_flight:
             signal.alarm(LEAVE_WITHIN)
-        if not self.delivery.in_flight:
+        if self.is_waiting:  # another thread may be at work
+            self.trigger.ring_own(trigger.STOP)
+        elif not self.delivery.in_flight:
             raise Leave
 
     def _on_sighup(self, *_: object) -> None:
@@ -166,6 +174,9 @@ class Sender:
     def _await_rooms(self) -> None:
         """Before a session is closed. What is in flight would be sent twice."""
         while self.delivery.in_flight and self.connection.session and self.settings:
+            if self.delivery.is_unconfirmed:
+                self._send([], self.settings)
+                continue
             due = self._keep_alive()
             if not self._settle(self.settings):
                 self._process(due)
@@ -209,8 +220,10 @@ class Sender:
         current = self._current_settings()
         if current is None or not self.queue_is_read:
             return False
+        worked, spool_is_well = self.delivery.is_unconfirmed, True
+        if self.delivery.is_unconfirmed:  # what `send_at_once` has sent
+            self._send([], current)
         self._tend_index()
-        worked, spool_is_well = False, True
         try:
             enough_waits = self.backlog.count_due(time.monotonic()) >= self.delivery.window.size
             if self.call_rang or self.intake.asking or not enough_waits:  # else new/ has only late calls
@@ -224,8 +237,7 @@ class Sender:
         self._read_book()
         self._keep_alive()  # a session that has died meanwhile gets no message
         worked = self._settle(current) or worked
-        late_before = time.time() - current.pop.late_after
-        due = self.backlog.next(time.monotonic(), late_before, self.delivery.window.size)
+        due = self._due(current)
         if (due or self._session_wanted()) and self.connection.may_send():
             self._send(due, current)
             worked = True
@@ -239,6 +251,30 @@ class Sender:
             self.housekeeping.tidy(current.pop, current.spool, self.results.count)
             self._report()
         return worked
+
+    def _due(self, current: settings.Settings) -> list[str]:
+        """The names of the messages of the next window."""
+        late_before = time.time() - current.pop.late_after
+        return self.backlog.next(time.monotonic(), late_before, self.delivery.window.size)
+
+    def send_at_once(self) -> None:
+        """For the thread of FastAGI, which has just queued a call: while `run` only waits, it sends the call itself, as
+        that takes less time than to wake `run`. That then confirms it, and does all that this doesn't.
+        """
+        if not self.at_work.acquire(blocking=False):
+            return
+        try:
+            current, session = self.settings, self.connection.session
+            if self.leaving or not current or not session or self.reload_wanted or current.is_stale():
+                return
+            if self.delivery.is_unconfirmed or not self.book.is_quick or not self.trigger.is_held():
+                return
+            with contextlib.suppress(SessionError):  # `run` meets it again
+                session.keep_alive()
+                if self.intake.take_in_at_once(current, self.book):
+                    self.delivery.write(session, self._due(current), current, self.book.facts, with_rooms=False)
+        finally:
+            self.at_work.release()
 
     def _alive(self) -> None:
         if self.service:
@@ -307,7 +343,8 @@ class Sender:
                 self.replies.receipt,
                 self._alive,
             )
-            self.delivery.send(session, names, current, self.book.facts, lambda: self._meanwhile(current))
+            self.delivery.write(session, names, current, self.book.facts)
+            self.delivery.confirm(session, current, lambda: self._meanwhile(current))
             self._end_pause()
             self.log.problems_are_over(log.SESSION)
         except SessionError as error:
@@ -395,7 +432,13 @@ class Sender:
             until = min(until, leave_at)
         self._report()
         watched = [side for side in (self.trigger, self.connection.session, self.book.names and self.book) if side]
-        ready = readable(watched, until - now)
+        self.is_waiting = True
+        self.at_work.release()
+        try:
+            ready = readable(watched, until - now)
+        finally:
+            self.at_work.acquire()
+            self.is_waiting = False
         if self.book in ready:
             self._read_book()
         if self.connection.session in ready:

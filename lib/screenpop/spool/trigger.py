@@ -192,6 +192,10 @@ class Trigger:
             return False
         return True
 
+    def is_held(self) -> bool:
+        """Whether no other sender can have the lock. Raises OSError."""
+        return _is_at(self.lock, f"{self.outbox}/lock")
+
     def read(self) -> bytes:
         """All bytes that were written since the last time, in their order."""
         try:
