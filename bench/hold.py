@@ -8,11 +8,14 @@ after AGI() in the dialplan, pop the time from before AGI() to the arrival of th
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from real import BARE, END_OF_CALLS, SCREEN_POP, Calls, real_calls
+from parts.fastagi import FastAgiServer
+from real import BARE, END_OF_CALLS, FASTAGI_OUTBOX, SCREEN_POP, Calls, real_calls
 
 WARM_UP = 3
 
@@ -56,13 +59,15 @@ def median(values: list[float]) -> str:
     return f"{statistics.median(values):8.1f}"
 
 
-def measure(calls: Calls, rounds: int) -> None:
+def measure(calls: Calls, least: str, rounds: int) -> None:
+    """`least`: the address of least.py."""
     kinds: dict[str, Callable[[Calls], tuple[float, float | None]]] = {
         "a bare Python AGI script": bare,
         "screen_pop, sender up": warm,
         "screen_pop, first call": first,
         "the same without context": first_without_context,
         "screen_pop, FastAGI": fastagi,
+        "the least, FastAGI": lambda calls: popped(calls, least),
         "JabberSend()": jabber_send,
     }
     holds: dict[str, list[float]] = {kind: [] for kind in kinds}
@@ -74,14 +79,17 @@ def measure(calls: Calls, rounds: int) -> None:
                 holds[kind].append(hold)
                 pops[kind] += [pop] if pop is not None else []
         print(f"\rround {number + 1} of {WARM_UP + rounds}", end="", file=sys.stderr)
-    least = statistics.median(holds["a bare Python AGI script"])
+    bare_hold = statistics.median(holds["a bare Python AGI script"])
     print(f"\n\nmedians of {rounds} calls each      hold ms   / bare    pop ms")
     for kind in kinds:
-        ratio = statistics.median(holds[kind]) / least
-        popped = median(pops[kind]) if pops[kind] else "       -"
-        print(f"{kind:28}{median(holds[kind])}{ratio:9.2f}  {popped}")
+        ratio = statistics.median(holds[kind]) / bare_hold
+        shown = median(pops[kind]) if pops[kind] else "       -"
+        print(f"{kind:28}{median(holds[kind])}{ratio:9.2f}  {shown}")
 
 
 if __name__ == "__main__":
     with real_calls(END_OF_CALLS) as made:
-        measure(made, int(sys.argv[1]) if len(sys.argv) > 1 else 30)
+        box = made.asterisk.box
+        shutil.copy2(Path(__file__).with_name("least.py"), box.path("/tmp/least.py"))
+        with FastAgiServer(box, f"{FASTAGI_OUTBOX}-least", module="/tmp/least.py") as server:
+            measure(made, server.url, int(sys.argv[1]) if len(sys.argv) > 1 else 30)

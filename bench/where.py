@@ -48,5 +48,5 @@ if __name__ == "__main__":
         box = made.asterisk.box
         folder = Path(__file__).parent
         shutil.copy2(folder / "traced.py", box.path("/tmp/traced.py"))
-        with FastAgiServer(box, f"{FASTAGI_OUTBOX}-traced", traced="/tmp/traced.py") as server:
+        with FastAgiServer(box, f"{FASTAGI_OUTBOX}-traced", module="/tmp/traced.py") as server:
             measure(made, server.url, int(sys.argv[1]) if len(sys.argv) > 1 else 30)

@@ -393,6 +393,18 @@ def test_a_sender_that_is_killed_before_a_counted_call_has_left_new_counts_it_on
     assert told(world) == {SHOWN: 10, more(5): 1}
 
 
+def test_such_a_call_is_not_shown_either_when_there_is_no_limit_any_more(world: World) -> None:
+    world.configure(more="flood_limit = 1")
+    calls(world, 1)
+    counted = world.call(CALLER)
+    world.run(1)
+    assert told(world) == {SHOWN: 1}
+    world.configure(more="flood_limit = 0")
+    world.outbox.put(counted)  # as the kill has left it
+    world.run(200)
+    assert told(world) == {SHOWN: 1, more(1): 1}
+
+
 def test_a_sender_that_is_killed_between_two_recipients_forgets_none(world: World) -> None:
     made = [world.call(CALLER, tie=f"{which:016x}") for which in range(11)]
     world.run(1)

@@ -15,14 +15,14 @@ from parts.waiting import eventually
 class FastAgiServer:
     """Started by `with`. `url`: for AGI()."""
 
-    def __init__(self, box: Box, spool: str = "", allow: str = "", traced: str = "") -> None:
-        """`spool`: another one than Asterisk's. `allow`: the networks that may connect. `traced`: a module in the box
+    def __init__(self, box: Box, spool: str = "", allow: str = "", module: str = "") -> None:
+        """`spool`: another one than Asterisk's. `allow`: the networks that may connect. `module`: one in the box
         that is imported first.
         """
         self._box, self._spool, self._allow, self._port = box, spool, allow, free_port()
         self._command = [f"{PREFIX}/bin/screen-pop", "serve"]
-        if traced:
-            self._command = ["sh", "-c", self._with(traced), "screen-pop", "serve"]
+        if module:
+            self._command = ["sh", "-c", self._with(module), "screen-pop", "serve"]
         self.url = f"agi://127.0.0.1:{self._port}/screen_pop"
 
     def __enter__(self) -> FastAgiServer:

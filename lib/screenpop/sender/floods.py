@@ -41,6 +41,7 @@ class Floods:
         self.queue, self.backlog, self.log = queue, backlog, log
         self.rule = flood.Rule()
         self._present: dict[flood.Key, _Flood] = {}
+        self._counted_before: set[tuple[str, str]] = set()  # calls in new/ and recipients, of a sender that was killed
         self._counted: dict[str, str] = {}  # ids of calls, by themselves and by what ties their events (call.py)
         self._summaries: set[str] | None = None  # the names of those that were there before, and are not read yet
 
@@ -52,6 +53,7 @@ class Floods:
         """Those messages that are sent, and in place of the others the summaries that count them. `most`: [pop]
         flood_limit; 0: no limit.
         """
+        messages = [one for one in messages if (one.call.id, one.to) not in self._counted_before]
         if not most:
             return messages, []
         if self._present:
@@ -179,6 +181,7 @@ class Floods:
             summary = self.queue.load(name)
         except (FileNotFoundError, InvalidFile):
             return False
+        self._counted_before.update((call, summary.to) for call in summary.counted if self.queue.is_new(call))
         key = flood.key(summary.call, summary.to)
         ago = max(0.0, time.time() - written)
         if not key or ago >= flood.MINUTE:
