@@ -21,7 +21,7 @@ from screenpop.xmpp.session import Session
 
 def serve() -> None:
     given = settings.load(settings.path_from_environment())
-    session = Session(given.xmpp, "least", *[lambda *_: None] * 3)  # type: ignore[list-item]
+    session = Session(given.xmpp, "least", lambda *_: None, lambda *_: None, lambda *_: None)
     folder = Path(path_from_environment())
     folder.mkdir(exist_ok=True)
     question = Command(names=["SCREEN_POP_WAIT", following.OWN, following.INHERITED, *following.ANSWER]).line.encode()

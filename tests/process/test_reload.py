@@ -13,9 +13,9 @@ import pytest
 from fake_agi import Channel
 from parts.server import free_port
 from parts.spool import calls, outbox
-from screenpop.commands import serve
-from screenpop.commands.serve import Failed, Service
+from screenpop.doors import served
 from screenpop.doors.options import FastagiOptions
+from screenpop.doors.served import CannotListen, Doors, configured
 from screenpop.log import Log
 from screenpop.spool.outbox import Outbox
 
@@ -27,28 +27,29 @@ HERE, ELSEWHERE = "127.0.0.1", "127.0.0.2"  # both are addresses of this box
 
 
 class Box:
-    """A service, and its configuration."""
+    """The doors, and their configuration."""
 
     def __init__(self, folder: Path, outbox: Outbox) -> None:
         self.conf, self.outbox = folder / "screen_pop.conf", outbox
-        self.service = Service(outbox, Log(str(folder / "screen_pop.log")))
+        self.told: list[str] = []
+        self.listening = Doors(outbox, self.told.append, Log(str(folder / "screen_pop.log")).write)
 
     def load(self, doors: str, account: str = ACCOUNT) -> None:
-        """As at the start; and as SIGHUP does, if the configuration is right. Raises Failed."""
+        """As at the start; and as SIGHUP does, if the configuration is right. Raises CannotListen."""
         self.conf.write_text(f"{account}{doors}")
-        self.service.open_doors(serve._current_settings(str(self.conf)))
+        self.listening.open(configured(str(self.conf)))
 
     @property
     def doors(self) -> list[str]:
-        return self.service.doors()
+        return self.listening.addresses()
 
 
 @pytest.fixture
 def box(tmp_path: Path, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
-    monkeypatch.setattr(serve, "FREEPBX", str(tmp_path / "freepbx.conf"))
+    monkeypatch.setattr(served, "FREEPBX", str(tmp_path / "freepbx.conf"))
     made = Box(tmp_path, outbox)
     yield made
-    made.service.close_doors()
+    made.listening.close()
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_a_door_that_cannot_move_stays_with_its_limits_and_the_other_moves(box: 
     box.load(fastagi(HERE, old, "192.0.2.0/24") + http_door(HERE, web))
     with socket.create_server((HERE, 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(Failed) as failed:
+        with pytest.raises(CannotListen) as failed:
             box.load(fastagi(HERE, port) + http_door(HERE, moved, f"{TOKEN}2"))
     assert str(failed.value) == (
         f"[fastagi] listen = {HERE}:{port}: Address already in use; it stays at {HERE}:{old}, as it was"
@@ -131,7 +132,7 @@ def test_a_call_that_waits_does_not_notice_that_its_door_cannot_move(box: Box) -
     box.load(fastagi(HERE, port))
     with socket.create_connection((HERE, port), timeout=20) as client:
         client.sendall(b"agi_network: yes\n")
-        with pytest.raises(Failed):
+        with pytest.raises(CannotListen):
             box.load(fastagi("192.0.2.1", free_port(), "192.0.2.0/24"))
         client.sendall(b"agi_callerid: 1\n\n")
         assert client.recv(1000).startswith(b"GET FULL VARIABLE ")
@@ -140,7 +141,7 @@ def test_a_call_that_waits_does_not_notice_that_its_door_cannot_move(box: Box) -
 def test_the_http_door_that_cannot_move_stays_and_the_other_has_its_new_limits(box: Box) -> None:
     agi, web = free_port(), free_port()
     box.load(fastagi(HERE, agi) + http_door(HERE, web))
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(CannotListen) as failed:
         box.load(fastagi(HERE, agi, "192.0.2.0/24") + http_door("192.0.2.1", web))
     assert str(failed.value) == (
         f"[http] listen = 192.0.2.1:{web}: Cannot assign requested address; it stays at {HERE}:{web}, as it was"
@@ -151,20 +152,18 @@ def test_the_http_door_that_cannot_move_stays_and_the_other_has_its_new_limits(b
 def test_a_door_whose_old_port_has_been_given_to_the_other_one_is_closed(box: Box) -> None:
     agi, web = free_port(), free_port()
     box.load(fastagi(HERE, agi) + http_door(HERE, web))
-    with pytest.raises(Failed) as failed:
+    with pytest.raises(CannotListen) as failed:
         box.load(fastagi(HERE, web) + http_door("192.0.2.1", web))
     assert "it is closed, as it can't be opened again" in str(failed.value)
     assert box.doors == [f"fastagi {HERE}:{web}"]
 
 
-def test_without_the_default_port_there_is_no_fastagi_any_more(
-    box: Box, default: int, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_without_the_default_port_there_is_no_fastagi_any_more(box: Box, default: int) -> None:
     old, web = free_port(), free_port()
     box.load(fastagi(HERE, old))
     with socket.create_server((HERE, default)):
         box.load(http_door(HERE, web))
-    assert f"{default}: Address already in use: there is no FastAGI until" in capfd.readouterr().err
+    assert f"{default}: Address already in use: there is no FastAGI until" in box.told[0]
     assert (call(HERE, old), get(HERE, web)) == ("", 200)
     assert box.doors == [f"http {HERE}:{web}"]
 
@@ -223,8 +222,8 @@ def test_an_error_in_its_own_section_leaves_a_door_as_it_is(box: Box, default: i
 
 def test_an_unreadable_file_opens_no_door_and_a_missing_one_the_default_one(box: Box, default: int) -> None:
     box.conf.mkdir()
-    box.service.open_doors(serve._current_settings(str(box.conf)))
+    box.listening.open(configured(str(box.conf)))
     assert box.doors == []
     os.rmdir(box.conf)
-    box.service.open_doors(serve._current_settings(str(box.conf)))
+    box.listening.open(configured(str(box.conf)))
     assert call(HERE, default) == "QUEUED"

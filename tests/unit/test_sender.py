@@ -728,7 +728,7 @@ class Beside:
 
     def leave(self) -> None: ...
 
-    def doors(self) -> list[str]:
+    def addresses(self) -> list[str]:
         return []
 
 

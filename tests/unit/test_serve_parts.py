@@ -12,8 +12,10 @@ import pytest
 from parts.server import free_port
 from screenpop import settings
 from screenpop.commands import serve
-from screenpop.commands.serve import Failed, Known, Service
+from screenpop.commands.serve import ReadOnly, Service
+from screenpop.doors import served
 from screenpop.doors.options import FastagiOptions
+from screenpop.doors.served import Known
 from screenpop.log import Log
 from screenpop.settings import Settings
 from screenpop.spool.outbox import Outbox
@@ -27,14 +29,14 @@ LINE = "service: FreePBX uses port 4573: there is no FastAGI until [fastagi] lis
 def service(tmp_path: Path) -> Iterator[Service]:
     service = Service(Outbox(str(tmp_path / "spool")), Log(str(tmp_path / "log")))
     yield service
-    service.close_doors()
+    service.doors.close()
 
 
 @pytest.fixture
 def freepbx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file that says that this box has FreePBX; and a port that is free here, in place of 4573."""
     file = tmp_path / "freepbx.conf"
-    monkeypatch.setattr(serve, "FREEPBX", str(file))
+    monkeypatch.setattr(served, "FREEPBX", str(file))
     monkeypatch.setattr(FastagiOptions.__dict__["listen"], "default", ("127.0.0.1", free_port()))
     return file
 
@@ -48,13 +50,13 @@ def configured(folder: Path, more: str = "") -> Settings:
 def test_on_freepbx_its_port_is_left_to_it(
     service: Service, freepbx: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    service.open_doors(configured(tmp_path))
-    assert len(service.doors()) == 1
+    service.doors.open(configured(tmp_path))
+    assert len(service.addresses()) == 1
     freepbx.write_text("")
     for _ in range(2):
-        service.open_doors(configured(tmp_path))
-        service.open_doors(Known(None, None))
-        assert service.doors() == []
+        service.doors.open(configured(tmp_path))
+        service.doors.open(Known(None, None))
+        assert service.addresses() == []
     assert capfd.readouterr().err == f"{LINE}\n"
 
 
@@ -63,8 +65,8 @@ def test_on_freepbx_a_port_that_is_set_is_listened_at(
 ) -> None:
     freepbx.write_text("")
     port = free_port()
-    service.open_doors(configured(tmp_path, f"[fastagi]\nlisten = 127.0.0.1:{port}\n"))
-    assert service.doors() == [f"fastagi 127.0.0.1:{port}"]
+    service.doors.open(configured(tmp_path, f"[fastagi]\nlisten = 127.0.0.1:{port}\n"))
+    assert service.addresses() == [f"fastagi 127.0.0.1:{port}"]
     assert capfd.readouterr().err == ""
 
 
@@ -86,7 +88,7 @@ def test_a_spool_that_stays_read_only_ends_the_service_for_its_supervisor(
     monkeypatch.setattr("screenpop.commands.serve.time.sleep", sleep)
     monkeypatch.setattr("screenpop.commands.serve.time.monotonic", lambda: clock[0])
     monkeypatch.setattr(Queue, "make", make)
-    monkeypatch.setattr(service, "open_doors", lambda current: None)
-    with pytest.raises(Failed if error == errno.EROFS else TimeoutError):
+    monkeypatch.setattr(service.doors, "open", lambda current: None)
+    with pytest.raises(ReadOnly if error == errno.EROFS else TimeoutError):
         serve._take_over(Queue(str(tmp_path)), service, str(tmp_path / "screen_pop.conf"))
     assert error != errno.EROFS or 300 < clock[0] < 310

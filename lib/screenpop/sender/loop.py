@@ -56,8 +56,8 @@ class Service(Protocol):
     def leave(self) -> None:
         """SIGTERM has come. Called by its handler."""
 
-    def doors(self) -> list[str]:
-        """The addresses at which doors listen."""
+    def addresses(self) -> list[str]:
+        """Where its doors listen, each with its name."""
 
 
 class Sender:
@@ -504,7 +504,7 @@ class Sender:
             "pid": os.getpid(),
             "since": self.since,
             "resident": self.service is not None,
-            "doors": self.service.doors() if self.service else [],
+            "doors": self.service.addresses() if self.service else [],
             "session": {"jid": session.jid, "host": session.host, "since": session.since} if session else None,
             "tried": self.tried,
             "refused": self.refused,
