@@ -217,6 +217,12 @@ def test_without_a_phone_book_a_name_that_may_be_read_as_a_number_is(name: str) 
     assert said(name=name) == f'Call from "{name}", +15551234567 to 123'
 
 
+@each("name", ["+15551234567", "15551234567", "+1 (555) 123-4567"])
+@each("contact", [None, {}])
+def test_the_number_again_is_no_name(name: str, contact: dict[str, str] | None) -> None:
+    assert said(name=name, contact=contact) == "Call from +15551234567 to 123"
+
+
 def test_a_name_of_the_phone_book_is_not_whatever_the_caller_says() -> None:
     assert said(name="Eve 1", contact={"name": "Ann 2"}) == "Call from Ann 2, +15551234567 to 123"
 

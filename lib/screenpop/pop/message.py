@@ -38,6 +38,7 @@ LONGEST_FIELD = 500
 _LINK = re.compile(r"https?://[^\s/?#]\S*")
 _PLAIN = re.compile(r"[\w.+*#@:;=~%!$&'/-]+|[0-9+*#\s().\-/\u2010-\u2015]+")  # SIP user names, numbers
 _QUOTES = str.maketrans(dict.fromkeys('"\u201c\u201d\u201e\u201f\u2033\u2036\u3003\uff02\xab\xbb', "'"))
+_BETWEEN_DIGITS = str.maketrans("", "", "+ -./()")
 # Extensions that nobody dialled: where the call started, ended, or went wrong (pbx.c)
 _SPECIAL = ("s", "h", "i", "t", "T", "o", "a", "e")
 
@@ -106,7 +107,7 @@ def _values(
         **known,
         "event": texts.gettext("Missed call") if last.event in ("missed", "voicemail") else texts.gettext("Call"),
         "number": number,
-        "name": known.get("name") or _as_said(clean(call.name), contact),
+        "name": known.get("name") or _as_said(clean(call.name), call.number, contact),
         "extension": dialled(call) or "?",
         "dnid": call.dnid,
         "time": _clock(call.time),
@@ -151,8 +152,12 @@ def _link(url: str) -> str:
     return url if url == clean(url, LONGEST_FIELD) and _LINK.fullmatch(url) else ""
 
 
-def _as_said(name: str, contact: Mapping[str, str] | None) -> str:
-    """A name that the caller has chosen: it must look neither like one of the phone book, nor like a number."""
+def _as_said(name: str, number: str, contact: Mapping[str, str] | None) -> str:
+    """A name that the caller has chosen: it must look neither like one of the phone book, nor like a number. FreeSWITCH
+    and some trunks repeat the number in place of a name; that is no name.
+    """
+    if name.translate(_BETWEEN_DIGITS) == number.translate(_BETWEEN_DIGITS):
+        return ""
     if contact is None and not any(character.isdigit() for character in name):
         return name
     return _quoted(name)
