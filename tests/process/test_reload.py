@@ -13,9 +13,9 @@ import pytest
 from fake_agi import Channel
 from parts.server import free_port
 from parts.spool import calls, outbox
-from screenpop.doors import served
+from screenpop.commands import _doors
+from screenpop.commands._doors import CannotListen, Doors, configured
 from screenpop.doors.options import FastagiOptions
-from screenpop.doors.served import CannotListen, Doors, configured
 from screenpop.log import Log
 from screenpop.spool.outbox import Outbox
 
@@ -46,7 +46,7 @@ class Box:
 
 @pytest.fixture
 def box(tmp_path: Path, outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
-    monkeypatch.setattr(served, "FREEPBX", str(tmp_path / "freepbx.conf"))
+    monkeypatch.setattr(_doors, "FREEPBX", str(tmp_path / "freepbx.conf"))
     made = Box(tmp_path, outbox)
     yield made
     made.listening.close()

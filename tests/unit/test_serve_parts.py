@@ -11,11 +11,10 @@ import pytest
 
 from parts.server import free_port
 from screenpop import settings
-from screenpop.commands import serve
+from screenpop.commands import _doors, serve
+from screenpop.commands._doors import Known
 from screenpop.commands.serve import ReadOnly, Service
-from screenpop.doors import served
 from screenpop.doors.options import FastagiOptions
-from screenpop.doors.served import Known
 from screenpop.log import Log
 from screenpop.settings import Settings
 from screenpop.spool.outbox import Outbox
@@ -36,7 +35,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
 def freepbx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file that says that this box has FreePBX; and a port that is free here, in place of 4573."""
     file = tmp_path / "freepbx.conf"
-    monkeypatch.setattr(served, "FREEPBX", str(file))
+    monkeypatch.setattr(_doors, "FREEPBX", str(file))
     monkeypatch.setattr(FastagiOptions.__dict__["listen"], "default", ("127.0.0.1", free_port()))
     return file
 

@@ -40,12 +40,12 @@ def run(arguments: argparse.Namespace) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to be read again
     path = _spool.path()
     from .. import descriptors, settings
-    from ..doors.served import CannotListen, configured
     from ..log import Log, default_file
     from ..sender import process
     from ..sender.loop import Sender
     from ..spool.outbox import Outbox
     from ..spool.queue import Queue
+    from ._doors import CannotListen, configured
 
     conf = settings.path_from_environment()
     process.prepare()
@@ -73,8 +73,8 @@ def _take_over(queue: Queue, service: Service, conf: str) -> Trigger:
     """As long as the spool can't be used, the doors send calls to the spool in memory. Raises ReadOnly; and
     CannotListen, when the configuration has changed meanwhile.
     """
-    from ..doors.served import configured
     from ..spool.trigger import Trigger
+    from ._doors import configured
 
     began = time.monotonic()
     while True:
@@ -98,8 +98,8 @@ class Service:
     """What the sender's process has beside it: the doors, and systemd, which is told how it goes."""
 
     def __init__(self, outbox: Outbox, log: Log) -> None:
-        from ..doors.served import Doors
         from ..sender.systemd import Systemd
+        from ._doors import Doors
 
         self.log, self.systemd = log, Systemd()
         self.doors = Doors(outbox, self.tell, log.write, self)
@@ -143,7 +143,7 @@ class Service:
             self.sender.send_at_once()
 
     def follow(self, current: Settings) -> None:
-        from ..doors.served import CannotListen
+        from ._doors import CannotListen
 
         self.log.file = current.log.path
         try:

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from ..doors.fastagi import Door, Sender
+    from ..doors.http_server import HttpDoor
+    from ..doors.options import FastagiOptions, HttpOptions, Network
     from ..settings import Settings
     from ..spool.outbox import Outbox
-    from .fastagi import Door, Sender
-    from .http_server import HttpDoor
-    from .options import FastagiOptions, HttpOptions, Network
 
     Address = tuple[str, int]
     Permitted = Callable[[str], tuple[str, str]]
@@ -31,7 +31,7 @@ class Known:
 def configured(conf: str) -> Settings | Known:
     """What the configuration in this file says. Raises OSError if it can't be read."""
     from .. import config, settings
-    from .options import FastagiOptions, HttpOptions
+    from ..doors.options import FastagiOptions, HttpOptions
 
     try:
         return settings.load(conf)
@@ -138,15 +138,15 @@ class Doors:
         return _stays(before)
 
     def _fastagi_door(self, address: Address, networks: Sequence[Network], permitted: Permitted | None) -> Door:
-        from . import fastagi
+        from ..doors import fastagi
 
         door = fastagi.Door(address, self._outbox, self._log, networks, permitted, sender=self._sender)
         door.start()
         return door
 
     def _http_door(self, address: Address) -> HttpDoor:
-        from .http import Application
-        from .http_server import HttpDoor
+        from ..doors.http import Application
+        from ..doors.http_server import HttpDoor
 
         return HttpDoor(address, Application(self._outbox, lambda: self._token, self._log))
 
