@@ -118,7 +118,7 @@ class Book:
     @property
     def is_prepared(self) -> bool:
         """Whether this process has what the first number needs."""
-        return f"{__package__}.numbers" in sys.modules
+        return hasattr(sys.modules.get(f"{__package__}.numbers"), "parse")  # not while it is imported
 
     def expect(self, number: str) -> None:
         """Find out what this number tells: `facts` will be asked for it. Another thread may call this."""
