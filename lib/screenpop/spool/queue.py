@@ -16,6 +16,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple
 
 from ..call import Call, tie
 from . import files
@@ -25,6 +26,14 @@ from .records import NO_RECIPIENT, SUMMARY, InvalidFile, Message, call_id, messa
 FRESH = 2000  # messages that are kept in memory until they are first loaded
 MESSAGES = ("queue", "failed", "sent")  # the folders with messages
 STALE = 3600.0  # seconds after which nobody writes to a file in tmp/ any more
+
+
+class _Noted(NamedTuple):
+    """A message that is to be written to this folder. `is_sent`: after its call has left new/ (`Queue.sent`)."""
+
+    folder: str
+    message: Message
+    is_sent: bool = False
 
 
 class Queue:
@@ -38,8 +47,7 @@ class Queue:
         self.trouble = ""  # why the disk is behind; empty when it is not
         self.handed_over: dict[str, Call] = {}  # by name: of doors in this process, the same as in new/ (outbox.py)
         self._owed: dict[str, list[Callable[[], None]]] = {}  # by the id of the event: what is still to be done
-        self._unwritten: dict[str, tuple[str, Message]] = {}  # by name: the folder, and what is to be written there
-        self._kept: dict[str, Message] = {}  # by name: sent, and not in sent/ yet, as the disk is full
+        self._noted: dict[str, _Noted] = {}  # by name: what the disk doesn't have yet
         self._fresh: dict[str, Message] = {}  # by name: accepted and not loaded yet, so that they needn't be read again
         self._by_call: dict[str, list[str]] | None = None  # names of first messages by call id; read when first needed
         self._tied: dict[str, str] = {}  # the newest of these calls by what ties its events (call.py)
@@ -75,8 +83,8 @@ class Queue:
 
     def messages(self) -> list[str]:
         """The names in queue/, the oldest call first. Raises OSError."""
-        unwritten = [name for name, (folder, _) in self._unwritten.items() if folder == "queue"]
-        return sorted({*self._names("queue"), *unwritten})
+        noted = [name for name, one in self._noted.items() if one.folder == "queue"]
+        return sorted({*self._names("queue"), *noted})
 
     def _names(self, folder: str) -> list[str]:
         try:
@@ -103,7 +111,7 @@ class Queue:
 
     def write_later(self, event: str, folder: str, message: Message) -> None:
         """`catch_up` writes the message to this folder, before the event with this id leaves new/."""
-        self._unwritten[message.name] = folder, message
+        self._noted[message.name] = _Noted(folder, message)
         self._owed.setdefault(event, []).append(lambda: self._write_message(event, message))
 
     def first_messages(self, calls: Collection[str]) -> list[tuple[str, Message]]:
@@ -116,7 +124,7 @@ class Queue:
             return []
         if self._by_call is None:
             self._by_call, self._tied = {}, {}
-            for name in {*self._unwritten, *self._kept, *(name for folder in MESSAGES for name in self._names(folder))}:
+            for name in {*self._noted, *(name for folder in MESSAGES for name in self._names(folder))}:
                 self._index(self._by_call, name)
         ids = dict.fromkeys(self._tied.get(call, call) for call in calls)
         names = [name for id in ids for name in self._by_call.get(id, ())]
@@ -133,12 +141,10 @@ class Queue:
             self._tied[tied] = max(id, self._tied.get(tied, ""))
 
     def _find(self, name: str) -> tuple[str, Message] | None:
-        if name in self._unwritten:
-            return self._unwritten[name]
+        if noted := self._noted.get(name):
+            return noted.folder, noted.message
         if name in self._fresh:
             return "queue", self._fresh[name]
-        if name in self._kept:
-            return "sent", self._kept[name]
         for folder in MESSAGES:
             try:
                 return folder, read_message(f"{self.path}/{folder}/{name}")
@@ -149,9 +155,7 @@ class Queue:
     def has_second(self, first: Message, folders: Iterable[str] = MESSAGES) -> bool:
         """Whether there is a message already that tells of the outcome."""
         second = f"{first.name[: -len('.json')]}~2.json"
-        if second in self._unwritten or second in self._kept:
-            return True
-        return any(os.path.lexists(f"{self.path}/{one}/{second}") for one in folders)
+        return second in self._noted or any(os.path.lexists(f"{self.path}/{one}/{second}") for one in folders)
 
     def replace_failed(self, name: str, messages: Iterable[Message]) -> None:
         """Messages take the place of a file in failed/. Raises OSError."""
@@ -166,8 +170,8 @@ class Queue:
     def load(self, name: str) -> Message:
         """Raises InvalidFile, FileNotFoundError, OSError."""
         known = self._fresh.pop(name, None)
-        if not known and name in self._unwritten:
-            _, known = self._unwritten[name]
+        if not known and name in self._noted:
+            known = self._noted[name].message
         return known or read_message(f"{self.path}/queue/{name}")
 
     def sent(self, message: Message) -> None:
@@ -176,22 +180,22 @@ class Queue:
         Else nobody would know of it, and the next event would be told by another one.
         """
         now = time.time()
-        is_unwritten = self._unwritten.pop(message.name, None) is not None
-        if is_unwritten:
-            self._kept[message.name] = message
+        is_noted = message.name in self._noted
+        if is_noted:
+            self._noted[message.name] = _Noted("sent", message, is_sent=True)
 
         def keep() -> None:
             self._move(message.name, "queue", "sent")
-            if is_unwritten:  # what is in queue/, if anything, is an older text of it
+            if is_noted:  # what is in queue/, if anything, is an older text of it
                 self._write(f"sent/{message.name}", message.json())
-                self._kept.pop(message.name, None)
+                self._noted.pop(message.name, None)
             with contextlib.suppress(OSError):  # the file is another user's, or somebody has taken it away
                 os.utime(f"{self.path}/sent/{message.name}", (now, now))
 
         for call in message.counted:  # else a kill would leave them in new/, to be counted again
             if call in self._owed:
                 self._pay(call)
-        if is_unwritten and message.is_second:
+        if is_noted and message.is_second:
             self._owed[message.event.id].insert(0, keep)
             self._pay(message.event.id)
         else:
@@ -215,10 +219,8 @@ class Queue:
         """The message in sent/ with this id."""
         try:
             name = message_name(stanza_id)
-            if self._unwritten.get(name, ("",))[0] == "sent":
-                return self._unwritten[name][1]
-            if name in self._kept:
-                return self._kept[name]
+            if (noted := self._noted.get(name)) and noted.folder == "sent":
+                return noted.message
             return read_message(f"{self.path}/sent/{name}")
         except (ValueError, OSError):
             return None
@@ -234,10 +236,9 @@ class Queue:
 
     def _has_moved(self, message: Message, folder: str) -> None:
         """What is still to be written of it is written there."""
-        if message.name in self._unwritten:
-            _, noted = self._unwritten[message.name]
-            noted.reason = message.reason
-            self._unwritten[message.name] = folder, noted
+        if noted := self._noted.get(message.name):
+            noted.message.reason = message.reason
+            self._noted[message.name] = _Noted(folder, noted.message)
 
     def retry(self) -> list[str]:
         """Put what has failed back into the queue; a call whose recipients were not known becomes new again.
@@ -249,7 +250,7 @@ class Queue:
             try:
                 message = read_message(f"{self.path}/failed/{name}")
                 if message.to == NO_RECIPIENT:
-                    self._unwritten.pop(name, None)
+                    self._noted.pop(name, None)
                     self._write(f"new/{message.call.id}.json", message.call.json())
                     files.remove(f"{self.path}/failed/{name}")
                 else:
@@ -350,8 +351,9 @@ class Queue:
             self._pay(call)  # first: as long as it is in new/, `recover` undoes this, and the event would be gone
             if call in self._owed:
                 raise OSError(errno.ENOSPC, self.trouble.removeprefix(f"{self.path}: "))
-        if message.name in self._unwritten:
-            folder, _ = self._unwritten[message.name]  # it may have moved since
+        noted = self._noted.get(message.name)
+        if noted and not noted.is_sent:
+            folder = noted.folder  # it may have moved since
             # commands read failed/; and what is in queue/ already, `recover` would not make again
             is_made_again = folder == "queue" and not (message.outcome or message.answered)
             write = self._create if is_made_again else self._write
@@ -359,9 +361,8 @@ class Queue:
             write(f"{folder}/{message.name}", message.json())
             if sent_at:
                 os.utime(f"{self.path}/sent/{message.name}", (sent_at, sent_at))
-            if self._unwritten[message.name][1] is not message:  # a later event has changed it: that is written next
-                return
-            del self._unwritten[message.name]
+            if noted.message is message:  # else a later event has changed it: that is written next
+                del self._noted[message.name]
 
     def _sent_at(self, name: str) -> float | None:
         """When it was, in seconds since the epoch, if it was."""
