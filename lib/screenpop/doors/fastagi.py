@@ -55,6 +55,7 @@ RING_WITHIN = 0.2  # seconds
 BACKLOG = 1024  # connections that the kernel accepts until the door takes them
 STATUS = "SCREEN_POP_STATUS"
 _BLANKS = " \t\r\v\f"
+_AT_ONCE, _WITH_MORE = int(socket.MSG_DONTWAIT), int(socket.MSG_MORE)  # enums are slow to combine
 
 
 class Trouble(Exception):
@@ -340,7 +341,7 @@ class Connection:
         if not self.is_ended:
             self.is_ended = True
             try:
-                self._send(last_commands, socket.MSG_MORE)  # in one packet with the end
+                self._send(last_commands, _WITH_MORE)  # in one packet with the end
                 self.sock.shutdown(socket.SHUT_WR)
             except OSError:
                 pass
@@ -460,13 +461,13 @@ class Connection:
     def _send(self, text: str, flags: int = 0) -> None:
         """All of it fits into the kernel's buffer, unless the client doesn't read. Raises OSError."""
         data = text.encode()
-        if self.sock.send(data, socket.MSG_DONTWAIT | flags) < len(data):
+        if self.sock.send(data, _AT_ONCE | flags) < len(data):
             raise OSError(errno.ENOBUFS, "it doesn't read what it is told")
 
     def _receive(self) -> bool:
         """Take what has come. False at the end of it. Raises OSError."""
         try:
-            data = self.sock.recv(MOST_BYTES, socket.MSG_DONTWAIT)
+            data = self.sock.recv(MOST_BYTES, _AT_ONCE)
         except BlockingIOError:
             return True
         self._said += data
