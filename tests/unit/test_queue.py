@@ -239,6 +239,24 @@ def test_a_foreign_file_in_new_removes_no_messages(outbox: Outbox, queue: Queue,
     assert where(outbox, message) == ["queue"]
 
 
+def test_a_kill_while_old_messages_are_forgotten_leaves_none_without_its_correction(
+    outbox: Outbox, queue: Queue, kernel: Kernel
+) -> None:
+    """With a later event, the correction would be made again."""
+    firsts = [Message(Call(number=str(number)), ALICE) for number in range(10)]
+    for kept in range(20):
+        for first in firsts:
+            for message in (first, Message(first.call, ALICE, is_second=True)):
+                Path(outbox.path, "sent", message.name).touch()
+        kernel.changes_left = kept
+        with contextlib.suppress(Killed):
+            queue.forget_sent_before(first.call.time + 1000)
+        kernel.changes_left = None
+        left = files(outbox, "sent")
+        assert len(left) == 20 - kept
+        assert all(f"{name.removesuffix('.json')}~2.json" in left for name in left if not name.endswith("~2.json"))
+
+
 def test_a_kill_leaves_no_half_written_file_in_failed(outbox: Outbox, kernel: Kernel) -> None:
     """Commands read it there."""
     call = put(outbox)

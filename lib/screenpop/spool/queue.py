@@ -316,7 +316,7 @@ class Queue:
 
     def forget_sent_before(self, timestamp: float) -> None:
         """Remove the messages that were sent before this time (seconds since the epoch). Raises OSError."""
-        for name in self._names("sent"):
+        for name in sorted(self._names("sent")):  # no message without its correction, which would be sent again
             if os.lstat(f"{self.path}/sent/{name}").st_mtime < timestamp:
                 self.forget("sent", name)
 
