@@ -128,6 +128,22 @@ def test_a_message_that_is_sent_again_while_its_answer_is_noted(world: World) ->
     assert world.failed() == [] and len(world.files("sent")) == 1
 
 
+def test_a_correction_that_comes_back_on_a_full_disk_is_sent_once_more(world: World) -> None:
+    def is_missed() -> None:
+        world.disk_is_full = True
+        event(world, call, "missed")
+
+    configure(world)
+    call = world.call("1")
+    world.at(5, is_missed)
+    world.at(10, lambda: world.server.sends_error(world.server.taken[1].id, ALICE, "wait", "not now"))
+    world.at(100, lambda: setattr(world, "disk_is_full", False))
+    world.run(200)
+    assert not doubled(world) and not world.waiting() and len(world.files("sent")) == 2
+    world.run(200)
+    assert len(world.server.texts()) == 3
+
+
 def test_sigterm_while_a_result_is_written_repeats_nothing(world: World) -> None:
     settle = results.Results.settle
 

@@ -180,13 +180,13 @@ class Queue:
         Else nobody would know of it, and the next event would be told by another one.
         """
         now = time.time()
-        is_noted = message.name in self._noted
-        if is_noted:
+        noted = self._noted.get(message.name)
+        if noted:
             self._noted[message.name] = _Noted("sent", message, is_sent=True)
 
         def keep() -> None:
             self._move(message.name, "queue", "sent")
-            if is_noted:  # what is in queue/, if anything, is an older text of it
+            if noted:  # what is in queue/, if anything, is an older text of it
                 self._write(f"sent/{message.name}", message.json())
                 self._noted.pop(message.name, None)
             with contextlib.suppress(OSError):  # the file is another user's, or somebody has taken it away
@@ -195,7 +195,7 @@ class Queue:
         for call in message.counted:  # else a kill would leave them in new/, to be counted again
             if call in self._owed:
                 self._pay(call)
-        if is_noted and message.is_second:
+        if noted and message.is_second and not noted.is_sent:  # else it came back, which is done first
             self._owed[message.event.id].insert(0, keep)
             self._pay(message.event.id)
         else:
