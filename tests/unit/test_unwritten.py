@@ -144,6 +144,26 @@ def test_a_correction_that_comes_back_on_a_full_disk_is_sent_once_more(world: Wo
     assert len(world.server.texts()) == 3
 
 
+def test_an_outcome_that_is_told_after_the_message_has_failed_on_a_full_disk_has_not_failed(world: World) -> None:
+    def comes() -> None:
+        world.disk_is_full = True
+        world.server.bounces[ALICE] = ("cancel", "item-not-found")
+        calls.append(world.call("1"))
+
+    def is_missed() -> None:
+        world.server.bounces.clear()
+        event(world, calls[0], "missed")
+
+    calls: list[Call] = []
+    configure(world)
+    world.call("0")
+    world.at(5, comes)
+    world.at(10, is_missed)
+    world.at(15, lambda: setattr(world, "disk_is_full", False))
+    world.run(100)
+    assert world.server.texts()[-1].startswith("Missed") and not doubled(world) and not world.failed()
+
+
 def test_sigterm_while_a_result_is_written_repeats_nothing(world: World) -> None:
     settle = results.Results.settle
 

@@ -236,7 +236,7 @@ class Queue:
 
     def _has_moved(self, message: Message, folder: str) -> None:
         """What is still to be written of it is written there."""
-        if noted := self._noted.get(message.name):
+        if (noted := self._noted.get(message.name)) and not noted.is_sent:
             noted.message.reason = message.reason
             self._noted[message.name] = _Noted(folder, noted.message)
 
