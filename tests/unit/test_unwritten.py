@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from parts.world import ALICE, World, world
+from parts.world import ALICE, BOB, World, world
 from screenpop.call import Call
 from screenpop.sender import results
 from screenpop.spool import trigger
@@ -144,7 +144,10 @@ def test_a_correction_that_comes_back_on_a_full_disk_is_sent_once_more(world: Wo
     assert len(world.server.texts()) == 3
 
 
-def test_an_outcome_that_is_told_after_the_message_has_failed_on_a_full_disk_has_not_failed(world: World) -> None:
+@pytest.mark.parametrize("to", [ALICE, f"{ALICE}&{BOB}"])
+def test_an_outcome_that_is_told_after_the_message_has_failed_on_a_full_disk_has_not_failed(
+    world: World, to: str
+) -> None:
     def comes() -> None:
         world.disk_is_full = True
         world.server.bounces[ALICE] = ("cancel", "item-not-found")
@@ -155,7 +158,7 @@ def test_an_outcome_that_is_told_after_the_message_has_failed_on_a_full_disk_has
         event(world, calls[0], "missed")
 
     calls: list[Call] = []
-    configure(world)
+    configure(world, to=to)
     world.call("0")
     world.at(5, comes)
     world.at(10, is_missed)

@@ -205,6 +205,9 @@ class Queue:
         """It will never be sent, for `message.reason`. The reason is written before the file moves to failed/."""
 
         def write_and_move() -> None:
+            noted = self._noted.get(message.name)
+            if noted and noted.is_sent:  # since then, by a later event
+                return
             try:
                 self._write(f"{folder}/{message.name}", message.json())
             except OSError as error:
