@@ -23,6 +23,8 @@ from parts.waiting import eventually
 from screenpop.call import Call
 from screenpop.doors import fastagi
 from screenpop.doors.fastagi import Door
+from screenpop.phonebook import numbers
+from screenpop.phonebook.book import Book
 from screenpop.pop import routes
 from screenpop.spool import trigger
 from screenpop.spool.outbox import Outbox
@@ -708,6 +710,21 @@ def test_a_sender_beside_it_that_fails_is_rung_all_the_same(outbox: Outbox, ring
         assert listening.call().variables["SCREEN_POP_STATUS"] == "QUEUED"
         assert select.select([rings], [], [], 3)[0]
     assert listening.log == ["FastAGI: RuntimeError: a bug"]
+
+
+@pytest.mark.parametrize("error", [ImportError("the library is being replaced"), OSError("no file descriptors")])
+def test_a_damaged_library_of_numbers_harms_no_call(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def parse(*number: str) -> None:
+        raise error
+
+    monkeypatch.setattr(numbers, "parse", parse)
+    beside = SenderBeside(outbox)
+    monkeypatch.setattr(beside, "expect", Book({}, outbox.path, "US", places=False, wait=1.0).expect)
+    with Listening(outbox, sender=beside) as listening:
+        result = listening.call(variables={"DB(cidname/+15551234567)": "Ann"})
+    assert (result.variables["SCREEN_POP_STATUS"], queued(outbox).cidname, listening.log) == ("QUEUED", "Ann", [])
 
 
 # Many at once

@@ -6,15 +6,17 @@ import os
 
 import pytest
 
-from parts.world import ALICE, BOB, Stanza, World, world
+from parts.world import ALICE, BOB, PlayedSession, Stanza, World, world
 from screenpop.call import Call
 from screenpop.phonebook import numbers
+from screenpop.sender.delivery import TOGETHER
 from screenpop.spool.outbox import Outbox
 from screenpop.xmpp.errors import SessionError
 
 __all__ = ["numbers", "world"]  # `numbers`: the sender doesn't have to import it
 
 ROOM = "room@conference.example.org"
+HOUR = 3600.0
 
 
 def sent(world: World) -> list[Stanza]:
@@ -51,6 +53,13 @@ def test_it_is_sent_before_the_sender_wakes_and_confirmed_by_that(world: World) 
 def test_each_recipient_gets_it(world: World) -> None:
     assert sorted(before_it_wakes(world, to=f"{ALICE}&{BOB}")) == [ALICE, BOB]
     assert sorted(world.server.pairs()) == [("0", ALICE), ("1", ALICE), ("1", BOB)]
+
+
+def test_of_very_many_recipients_only_those_whom_the_kernel_takes_at_once(world: World) -> None:
+    """The door must not wait for a server that doesn't read."""
+    everybody = [f"{number}@example.org" for number in range(30)]
+    assert len(before_it_wakes(world, to="&".join(everybody))) == TOGETHER
+    assert sorted(world.server.told()[1:]) == sorted(everybody) and world.waiting() == []
 
 
 def test_rooms_and_other_domains_are_asked_by_the_sender(world: World) -> None:
@@ -237,6 +246,46 @@ def test_a_session_that_dies_before_it_is_confirmed(world: World, step: str) -> 
     ids = [stanza.id for stanza in world.server.taken if stanza.body == "1"]
     assert ids == [ids[0]] * (2 if step == "confirmation" else 1)
     assert world.sent() == [("0", ALICE), ("1", ALICE)] and world.waiting() == []
+
+
+def test_after_a_message_that_was_sent_in_part_nothing_else_is_sent_over_this_session(world: World) -> None:
+    """The server may only have been slow to read. What follows would be taken for the rest of that message."""
+    world.call("0")
+
+    def call() -> None:
+        world.server.error, world.server.error_at = SessionError("message", "it doesn't read", "look"), "send"
+        comes(world, "1")
+        world.server.error = None
+        comes(world, "2")
+        assert sent(world) == []
+
+    world.at(10, call)
+    world.run(100)
+    assert world.server.sign_ins == [0, 10]
+    assert world.server.texts() == ["0", "1", "2"] and world.waiting() == []
+
+
+def test_nor_after_a_bug(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.call("0")
+
+    def call() -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(PlayedSession, "send", lambda *_: 1 / 0)
+            comes(world)
+
+    world.at(10, call)
+    world.run(100)
+    assert world.server.sign_ins == [0, 10]
+    assert world.server.texts() == ["0", "1"] and world.waiting() == []
+
+
+def test_what_was_sent_long_ago_is_forgotten(world: World) -> None:
+    world.configure(more="remember = 7200", linger=24 * HOUR)
+    world.call("0")
+    for hour in range(1, 6):
+        world.at(hour * 1.1 * HOUR, lambda: comes(world))
+    world.run(6 * HOUR)
+    assert len(world.server.texts()) == 6 and len(world.files("sent")) == 2
 
 
 @pytest.mark.parametrize("step", ["send", "keep-alive"])

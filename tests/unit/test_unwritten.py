@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from parts.world import ALICE, World, world
+from parts.world import ALICE, BOB, World, world
 from screenpop.call import Call
 from screenpop.sender import results
 from screenpop.spool import trigger
@@ -126,6 +126,45 @@ def test_a_message_that_is_sent_again_while_its_answer_is_noted(world: World) ->
     world.at(6, has_room)
     world.run(100)
     assert world.failed() == [] and len(world.files("sent")) == 1
+
+
+def test_a_correction_that_comes_back_on_a_full_disk_is_sent_once_more(world: World) -> None:
+    def is_missed() -> None:
+        world.disk_is_full = True
+        event(world, call, "missed")
+
+    configure(world)
+    call = world.call("1")
+    world.at(5, is_missed)
+    world.at(10, lambda: world.server.sends_error(world.server.taken[1].id, ALICE, "wait", "not now"))
+    world.at(100, lambda: setattr(world, "disk_is_full", False))
+    world.run(200)
+    assert not doubled(world) and not world.waiting() and len(world.files("sent")) == 2
+    world.run(200)
+    assert len(world.server.texts()) == 3
+
+
+@pytest.mark.parametrize("to", [ALICE, f"{ALICE}&{BOB}"])
+def test_an_outcome_that_is_told_after_the_message_has_failed_on_a_full_disk_has_not_failed(
+    world: World, to: str
+) -> None:
+    def comes() -> None:
+        world.disk_is_full = True
+        world.server.bounces[ALICE] = ("cancel", "item-not-found")
+        calls.append(world.call("1"))
+
+    def is_missed() -> None:
+        world.server.bounces.clear()
+        event(world, calls[0], "missed")
+
+    calls: list[Call] = []
+    configure(world, to=to)
+    world.call("0")
+    world.at(5, comes)
+    world.at(10, is_missed)
+    world.at(15, lambda: setattr(world, "disk_is_full", False))
+    world.run(100)
+    assert world.server.texts()[-1].startswith("Missed") and not doubled(world) and not world.failed()
 
 
 def test_sigterm_while_a_result_is_written_repeats_nothing(world: World) -> None:

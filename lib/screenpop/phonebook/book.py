@@ -123,9 +123,7 @@ class Book:
     def expect(self, number: str) -> None:
         """Find out what this number tells: `facts` will be asked for it. Another thread may call this."""
         if number and self.is_quick:
-            from . import numbers
-
-            numbers.parse(number, self.country)
+            self._parse(number)
 
     @property
     def is_quick(self) -> bool:
@@ -134,10 +132,13 @@ class Book:
 
     def prepare(self) -> None:
         """Import what the first number needs: 40 ms. A thread does this."""
+        self._parse("12345678")
+
+    def _parse(self, number: str) -> None:
         with contextlib.suppress(Exception):  # `facts` tells of it
             from . import numbers
 
-            numbers.parse("12345678", self.country)
+            numbers.parse(number, self.country)
 
     def _wake(self) -> None:
         """From a thread, which may come to its end after the book was closed."""

@@ -30,7 +30,7 @@ from ..xmpp.errors import SessionError
 from .backlog import Backlog
 from .backoff import LONGEST_REFUSED, may_be_older
 from .connection import Connection
-from .delivery import Delivery
+from .delivery import TOGETHER, Delivery
 from .housekeeping import Housekeeping
 from .intake import Intake
 from .replies import Replies
@@ -88,6 +88,7 @@ class Sender:
         self.leaving = self.reload_wanted = False
         self.at_work = threading.Lock()  # who works has it: `run`, except while it waits, or `send_at_once`
         self.is_waiting = False
+        self.failure: SessionError | None = None  # of `send_at_once`: what the server has got is not known
 
     def run(self) -> None:
         """Until there has been nothing to do for `linger` seconds, SIGTERM comes, or another sender has the spool. The
@@ -228,7 +229,7 @@ class Sender:
             enough_waits = self.backlog.count_due(time.monotonic()) >= self.delivery.window.size
             if self.call_rang or self.intake.asking or not enough_waits:  # else new/ has only late calls
                 self.call_rang = False
-                worked = self.intake.take_in(current, self.book, not enough_waits, self.delivery.in_flight)
+                worked |= self.intake.take_in(current, self.book, not enough_waits, self.delivery.in_flight)
         except OSError as error:  # out of file descriptors
             spool_is_well = False
             self.intake.delayed.clear()  # else their time would have come at once, again and again
@@ -267,12 +268,17 @@ class Sender:
             current, session = self.settings, self.connection.session
             if self.leaving or not current or not session or self.reload_wanted or current.is_stale():
                 return
-            if self.delivery.is_unconfirmed or not self.book.is_quick or not self.trigger.is_held():
+            if self.delivery.is_unconfirmed or self.failure or not self.book.is_quick or not self.trigger.is_held():
                 return
-            with contextlib.suppress(SessionError):  # `run` meets it again
+            try:
                 session.keep_alive()
                 if self.intake.take_in_at_once(current, self.book):
-                    self.delivery.write(session, self._due(current), current, self.book.facts, with_rooms=False)
+                    names = self._due(current)[:TOGETHER]  # the kernel takes these at once, though the server be slow
+                    self.delivery.write(session, names, current, self.book.facts, with_rooms=False)
+            except SessionError as error:
+                self.failure = error
+            except Exception as error:  # a bug: the session may be in any state
+                self.failure = SessionError("session", f"{type(error).__name__}: {error}", "this is a bug")
         finally:
             self.at_work.release()
 
@@ -439,6 +445,9 @@ class Sender:
         finally:
             self.at_work.acquire()
             self.is_waiting = False
+        if self.failure:  # the session is not used any more: what follows would be taken for the rest of a message
+            failure, self.failure = self.failure, None
+            self._session_ended(failure)
         if self.book in ready:
             self._read_book()
         if self.connection.session in ready:

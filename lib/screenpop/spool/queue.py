@@ -180,13 +180,13 @@ class Queue:
         Else nobody would know of it, and the next event would be told by another one.
         """
         now = time.time()
-        is_noted = message.name in self._noted
-        if is_noted:
+        noted = self._noted.get(message.name)
+        if noted:
             self._noted[message.name] = _Noted("sent", message, is_sent=True)
 
         def keep() -> None:
             self._move(message.name, "queue", "sent")
-            if is_noted:  # what is in queue/, if anything, is an older text of it
+            if noted:  # what is in queue/, if anything, is an older text of it
                 self._write(f"sent/{message.name}", message.json())
                 self._noted.pop(message.name, None)
             with contextlib.suppress(OSError):  # the file is another user's, or somebody has taken it away
@@ -195,7 +195,7 @@ class Queue:
         for call in message.counted:  # else a kill would leave them in new/, to be counted again
             if call in self._owed:
                 self._pay(call)
-        if is_noted and message.is_second:
+        if noted and message.is_second and not noted.is_sent:  # else it came back, which is done first
             self._owed[message.event.id].insert(0, keep)
             self._pay(message.event.id)
         else:
@@ -205,6 +205,9 @@ class Queue:
         """It will never be sent, for `message.reason`. The reason is written before the file moves to failed/."""
 
         def write_and_move() -> None:
+            noted = self._noted.get(message.name)
+            if noted and noted.is_sent:  # since then, by a later event
+                return
             try:
                 self._write(f"{folder}/{message.name}", message.json())
             except OSError as error:
@@ -236,7 +239,7 @@ class Queue:
 
     def _has_moved(self, message: Message, folder: str) -> None:
         """What is still to be written of it is written there."""
-        if noted := self._noted.get(message.name):
+        if (noted := self._noted.get(message.name)) and not noted.is_sent:
             noted.message.reason = message.reason
             self._noted[message.name] = _Noted(folder, noted.message)
 
