@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 
 from fake_agi import Channel
+from parts.asterisk import Asterisk
 from parts.booted import Booted
 from parts.box import CHECKOUT, Box, BoxUnavailable
 from parts.boxes import (
     COMMAND,
     CONF,
     CRON,
+    ETC,
     HERE,
     LIBRARY,
     LOG,
@@ -36,8 +41,11 @@ from parts.server import free_port
 from screenpop.spool.outbox import Outbox
 
 SAMPLE = (CHECKOUT / "extensions.conf.sample").read_text()
+HTTP = (CHECKOUT / "docs/http.md").read_text()
 JOURNALS = ("/var/log", "/etc/machine-id")
 WAITING = {"SCREEN_POP_WAIT": "20"}
+SCRIPT, DOOR = "123", "127"  # extensions of the sample: AGI(screen_pop.py), and AGI(agi://…) or else the script
+OVER = "ended@screen_pop:1"  # what Asterisk says when it begins to tell the end of a call
 
 
 def made() -> Box:
@@ -85,6 +93,11 @@ class Machine:
 
     def status(self) -> str:
         return self.box.run([COMMAND, "status"], check=False).stdout.decode()
+
+    def asterisk(self) -> UntouchedAsterisk:
+        """With the sample's dialplan, in which agi:// has the port of this machine's service."""
+        assert SAMPLE.count("agi://127.0.0.1/") == 1
+        return UntouchedAsterisk(self.box, SAMPLE.replace("agi://127.0.0.1/", f"agi://127.0.0.1:{self.port}/"))
 
     def call(self) -> str:
         """AGI(agi://…), which waits for the confirmation. Returns SCREEN_POP_STATUS."""
@@ -142,19 +155,33 @@ def install(machine: Machine, *options: str) -> str:
     return said.out
 
 
-def calls_that_wait(machine: Machine, count: int) -> None:
-    """With a real Asterisk, while the server is down."""
+def come_in(asterisk: Asterisk, extension: str, numbers: range) -> None:
+    """Calls from these numbers, one call each. Returns when they are over."""
+    over = asterisk.log.count(OVER)
+    for number in numbers:
+        asterisk.originate(extension, "incoming", callerid_num=f"+1555123{number:04}", callerid_name="Bob Example")
+    asterisk.wait_for(OVER, UntouchedAsterisk.CONSOLE, count=over + len(numbers))
+    until(lambda: "0 active channels" in asterisk.rx("core show channels count"))
+
+
+def calls_that_wait(machine: Machine, asterisk: Asterisk, count: int) -> None:
+    """While the server is down: half of them by the script, the others by agi://."""
     machine.server.stop()
-    with UntouchedAsterisk(machine.box, SAMPLE) as asterisk:
-        for number in range(count):
-            asterisk.originate("123", "incoming", callerid_num=f"+1555123{number:04}", callerid_name="Bob Example")
-        until(lambda: machine.administrator.waiting() == count)
-        asterisk.wait_for("not sent yet", LOG)
+    come_in(asterisk, SCRIPT, range(count // 2))
+    come_in(asterisk, DOOR, range(count // 2, count))
+    until(lambda: machine.administrator.waiting() == count)
+    asterisk.wait_for("not sent yet", LOG)
+
+
+def corrected(message: Received) -> str:
+    """The id of the message that this one corrects (XEP-0308); empty if it corrects none."""
+    replace = ET.fromstring(message.xml).find("{urn:xmpp:message-correct:0}replace")
+    return "" if replace is None else replace.get("id", "")
 
 
 def firsts(alice: Recipient) -> list[Received]:
     """The messages about calls, without the corrections of those that are over."""
-    return [message for message in alice.messages if "urn:xmpp:message-correct" not in message.xml]
+    return [message for message in alice.messages if not corrected(message)]
 
 
 def assert_all_come_once(alice: Recipient, count: int) -> None:
@@ -175,23 +202,61 @@ def test_calls_that_wait_when_the_machine_loses_power_arrive_after_its_start(mac
         said,
         re.MULTILINE,
     )
-    calls_that_wait(machine, 20)
+    with machine.asterisk() as asterisk:
+        calls_that_wait(machine, asterisk, 20)
+        machine.box.run(["systemctl", "stop", "screen_pop"])
+        come_in(asterisk, DOOR, range(20, 24))
+        until(lambda: machine.administrator.waiting() == 24)
     machine.switch_off()
     with machine.server, machine.administrator.alice() as alice:
         machine.switch_on()
-        assert_all_come_once(alice, 20)
+        assert_all_come_once(alice, 24)
         assert machine.runs()
 
 
-def test_the_script_and_the_door_reach_the_service(installed: Machine) -> None:
-    with installed.administrator.alice() as alice, UntouchedAsterisk(installed.box, SAMPLE) as asterisk:
-        asterisk.originate("123", "incoming", callerid_num="+15551234567", callerid_name="Bob Example")
-        assert "Bob Example" in alice.wait_for_message().body
-        assert installed.call() == "DELIVERED"
-        assert installed.box.processes("screenpop.sender") == []
-        assert installed.runs()
-        owner = installed.box.run(["stat", "--format=%U:%G", f"/proc/{installed.pid}"]).stdout.decode()
-        assert owner == "asterisk:asterisk\n"
+@pytest.mark.parametrize("extension", [SCRIPT, DOOR], ids=["script", "agi"])
+def test_a_call_reaches_the_service_and_so_does_its_end(extension: str, installed: Machine) -> None:
+    bob = {"callerid_num": "+15551234567", "callerid_name": "Bob Example"}
+    with installed.administrator.alice() as alice, installed.asterisk() as asterisk:
+        asterisk.originate(extension, "incoming", **bob, variables=WAITING)
+        first, last = (alice.wait_for_message() for _ in range(2))
+        asterisk.wait_for(OVER, UntouchedAsterisk.CONSOLE)
+        before_its_end = asterisk.log.partition(OVER)[0]
+    text = f"all from Bob Example, +1 555-123-4567 to {extension}"
+    assert first.body == f"C{text}"
+    assert re.fullmatch(rf"Missed c{re.escape(text)}, \d\d:\d\d, rang \d s", last.body)
+    assert corrected(first) == "" and corrected(last) == first.id
+    assert before_its_end.count("Launched AGI Script") == (extension == SCRIPT)
+    assert installed.box.processes("screenpop.sender") == []
+    assert installed.runs()
+
+
+def test_a_call_of_a_ccxml_application_and_its_end(installed: Machine) -> None:
+    """At the HTTP door, after what docs/http.md says that an administrator does."""
+    conf, port = installed.box.path(CONF), free_port()
+    before = conf.read_text()
+    (commands,) = re.findall("^    install .*\n    openssl .*$", HTTP, re.MULTILINE)
+    (section,) = re.findall(r"^```ini\n(\[http\]\n.*?)^```$", HTTP, re.MULTILINE | re.DOTALL)
+    assert section.count("127.0.0.1:8088") == 1
+    installed.box.run(["sh", "-ec", commands])
+    conf.write_text(before + section.replace("8088", str(port)))
+    installed.box.run(["systemctl", "reload", "screen_pop"])
+    until(lambda: f"http 127.0.0.1:{port}" in installed.status())
+    token = installed.box.path(f"{ETC}/screen_pop.token").read_text().strip()
+    call = {"session": "s-1", "name": "screen_pop", "id": "c-1", "ani": "sip:+15551234567@192.0.2.9", "dnis": "201"}
+    with installed.administrator.alice() as alice:
+        for event in ({"event": "ringing"}, {"event": "answered", "duration": "192.4"}):
+            form = urlencode({"token": token, **call, **event}).encode()
+            with urlopen(f"http://127.0.0.1:{port}/", form, timeout=20) as answer:
+                assert answer.read() == b"screen_pop.queued\nid=c-1\nstatus=QUEUED\n"
+            alice.wait_for_message()
+    first, last = alice.messages
+    assert first.body == "Call from +1 555-123-4567 to 201"
+    assert last.body == "Call from +1 555-123-4567 to 201: answered, 3 min 12 s"
+    assert corrected(first) == "" and corrected(last) == first.id
+    conf.write_text(before)
+    installed.box.run(["systemctl", "reload", "screen_pop"])
+    until(lambda: "http" not in installed.status())
 
 
 def test_systemd_has_no_complaint_about_the_unit(installed: Machine) -> None:
@@ -199,6 +264,28 @@ def test_systemd_has_no_complaint_about_the_unit(installed: Machine) -> None:
     assert verified.stdout + verified.stderr == b""
     # of 100, where 100 is no protection at all
     installed.box.run(["systemd-analyze", "security", "--threshold=20", "screen_pop.service"])
+
+
+def test_what_the_unit_promises_is_in_force(installed: Machine) -> None:
+    promised = {
+        "Restart": "always",
+        "User": "asterisk",
+        "Group": "asterisk",
+        "MemoryMax": str(512 * 2**20),
+        "ProtectSystem": "strict",
+        "PrivateTmp": "yes",
+        "NoNewPrivileges": "yes",
+    }
+    asked = [f"--property={name}" for name in promised]
+    shown = installed.box.run(["systemctl", "show", *asked, "screen_pop"]).stdout.decode()
+    assert dict(line.split("=", 1) for line in shown.splitlines()) == promised
+    process = installed.box.path(f"/proc/{installed.pid}")
+    state = dict(line.split(":\t", 1) for line in (process / "status").read_text().splitlines())
+    assert (state["NoNewPrivs"], int(state["CapBnd"], 16)) == ("1", 0)
+    uid = installed.box.run(["id", "-u", "asterisk"]).stdout.decode().strip()
+    assert uid != "0" and set(state["Uid"].split()) == {uid}
+    written = installed.box.run(["nsenter", "--target", installed.pid, "--mount", "touch", "/usr/written"], check=False)
+    assert b"Read-only file system" in written.stderr  # even for root
 
 
 def test_the_service_writes_only_where_it_must(installed: Machine) -> None:
@@ -296,19 +383,20 @@ def test_a_service_that_is_killed_or_hangs_is_started_again(installed: Machine) 
 
 
 def test_systemctl_reload_reads_the_configuration_again(installed: Machine) -> None:
-    before, other = installed.pid, free_port()
-    conf = installed.box.path(CONF)
-    conf.write_text(conf.read_text().replace(f"127.0.0.1:{installed.port}", f"127.0.0.1:{other}"))
-    installed.box.run(["systemctl", "reload", "screen_pop"])
-    until(lambda: f"fastagi 127.0.0.1:{other}\n" in installed.status())
-    installed.port = other
+    before, conf = installed.pid, installed.box.path(CONF)
+    text = conf.read_text()
+    for port in (free_port(), installed.port):
+        conf.write_text(text.replace(f"127.0.0.1:{installed.port}", f"127.0.0.1:{port}"))
+        installed.box.run(["systemctl", "reload", "screen_pop"])
+        until(lambda port=port: f"fastagi 127.0.0.1:{port}\n" in installed.status())  # type: ignore[misc]
     assert installed.pid == before
 
 
 def test_an_upgrade_restarts_the_service_and_loses_nothing(machine: Machine) -> None:
     install(machine)
     before = machine.pid
-    calls_that_wait(machine, 20)
+    with machine.asterisk() as asterisk:
+        calls_that_wait(machine, asterisk, 20)
     machine.administrator.new_version("0.9.0")
     machine.administrator.run(*machine.administrator.offline, status=1)  # the server can't be reached
     assert machine.runs() and machine.pid != before
@@ -384,35 +472,52 @@ def with_cron(box: Box, server: Prosody) -> Administrator:
     return administrator
 
 
-def test_where_systemd_does_not_run_cron_sends_what_waits_after_a_restart(with_cron: Administrator) -> None:
-    box, server = with_cron.box, with_cron.server
+def leave_a_call(administrator: Administrator, number: int) -> None:
+    """It waits, no sender runs, and the server is up again."""
+    box, server = administrator.box, administrator.server
+    server.stop()
+    with UntouchedAsterisk(box, SAMPLE) as asterisk:
+        come_in(asterisk, SCRIPT, range(number, number + 1))
+        until(lambda: administrator.waiting() == 1)
+        asterisk.wait_for("not sent yet", LOG, count=number + 1)
+    for process in box.processes("screenpop.sender"):
+        box.run(["sh", "-c", f"kill -KILL {process}"])
+    server.start()
+
+
+def said_to_cron(box: Box, command: str) -> bytes:
+    """What the command prints when cron runs it, and sends by mail: crontab(5)."""
+    environment = {"HOME": "/var/lib/asterisk", "LOGNAME": "asterisk", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+    done = box.run(["/bin/sh", "-c", command], user="asterisk", env=environment)
+    return done.stdout + done.stderr
+
+
+def test_where_systemd_does_not_run_cron_sends_what_waits(with_cron: Administrator) -> None:
+    """At its start after a restart of the machine, and every five minutes."""
+    box = with_cron.box
     with with_cron.alice() as alice:
         said = with_cron.install()
         alice.wait_for_message()
     assert re.search(f"^service +{CRON}$", said.out, re.MULTILINE)
     assert not box.path(UNIT).exists()
-    server.stop()
-    with UntouchedAsterisk(box, SAMPLE) as asterisk:
-        asterisk.originate("123", "incoming", callerid_num="+15551234567", callerid_name="Bob Example")
-        until(lambda: with_cron.waiting() == 1)
-        asterisk.wait_for("not sent yet", LOG)
-    for process in box.processes("screenpop.sender"):
-        box.run(["sh", "-c", f"kill -KILL {process}"])
-    server.start()
+    leave_a_call(with_cron, 0)
     with with_cron.alice() as alice:
         cron = box.popen(["cron", "-f"])
         try:
-            assert "Bob Example" in alice.wait_for_message().body
+            assert "+1 555-123-0000" in alice.wait_for_message().body
             status = box.run([COMMAND, "status"]).stdout.decode()
             assert f"service    cron: after a restart of the machine, {CRON} sends what waits\n" in status
         finally:
             cron.kill()
             cron.wait()
-    table = [line.split(None, 6) for line in box.path(CRON).read_text().splitlines() if line.startswith("*/5 ")]
-    ((*when, user, command),) = table
-    assert (when, user) == (["*/5", "*", "*", "*", "*"], "asterisk")
-    done = box.run(command.split(), user=user)
-    assert done.stdout + done.stderr == b""  # else cron would send mail
+    lines = [line for line in box.path(CRON).read_text().splitlines() if not line.startswith("#")]
+    command = f"{COMMAND} flush --start"
+    assert lines == [f"@reboot asterisk {command}", f"*/5 * * * * asterisk {command}"]
+    assert said_to_cron(box, command) == b""
+    leave_a_call(with_cron, 1)
+    with with_cron.alice() as alice:
+        assert said_to_cron(box, command) == b""
+        assert "+1 555-123-0001" in alice.wait_for_message().body
 
 
 def test_what_somebody_else_wrote_for_cron_is_not_changed(with_cron: Administrator) -> None:

@@ -237,7 +237,10 @@ class Terminal:
 
 
 class UntouchedAsterisk(Asterisk):
-    """With the configuration of its package, started as by its service; the test only adds to the dialplan."""
+    """With the configuration of its package, started as by its service; the test only adds to the dialplan.
+
+    On the console, it says what the dialplan does.
+    """
 
     CONSOLE = "/var/log/asterisk/console"
 
@@ -251,7 +254,7 @@ class UntouchedAsterisk(Asterisk):
                 file.write(added)
         box.run(["install", "--directory", "--owner=asterisk", "--group=asterisk", "/var/run/asterisk"])
         with box.path(self.CONSOLE).open("wb") as console:
-            self._process = box.popen(["asterisk", "-f", "-U", "asterisk"], stdout=console, stderr=console)
+            self._process = box.popen(["asterisk", "-fnvvv", "-U", "asterisk"], stdout=console, stderr=console)
         try:
             self.wait_for("Asterisk Ready", self.CONSOLE)
             self.rx("core waitfullybooted")
