@@ -187,6 +187,8 @@ def test_a_second_one_takes_over_when_the_first_is_killed(
             pbx.wait_until(lambda: len(accepted(told)) > before + 20)
             arrive(pbx, alice, told.copy())
             assert state.read(pbx.outbox.path)["pid"] == second.pid
+    started = set(re.findall(r"screen_pop\[(\d+)\]", pbx.log))  # its doors start senders until it has the lock
+    assert len(started) < 10
 
 
 def test_sigterm_in_the_middle_of_a_hundred_calls(pbx: Pbx, doors: Doors, alice: Recipient, tmp_path: Path) -> None:
