@@ -1,8 +1,8 @@
 """The least that a FastAGI server can do for the same promise, to see what the rest costs (hold.py).
 
 It asks Asterisk as many questions, keeps the call in a file before it says so, and sends the number as it came: without
-routes, phone book, limits, confirmation or a second connection. Imported in the process of `screen-pop serve`, it takes
-that's place.
+routes, phone book, limits or confirmation, and one call after the other. It is imported in the process of `screen-pop
+serve`, and runs instead of that.
 """
 
 from __future__ import annotations

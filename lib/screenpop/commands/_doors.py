@@ -29,7 +29,7 @@ class Known:
 
 
 def configured(conf: str) -> Settings | Known:
-    """What the configuration in this file says. Raises OSError if it can't be read."""
+    """What the configuration in this file says; if it has errors, what it says of the doors."""
     from .. import config, settings
     from ..doors.options import FastagiOptions, HttpOptions
 

@@ -127,7 +127,7 @@ class Book:
 
     @property
     def is_quick(self) -> bool:
-        """Whether nothing is imported for the next number: that of places takes 0.5 s."""
+        """Whether the next number needs no import. The import for `places` takes 0.5 s."""
         return self.is_prepared and not self.places
 
     def prepare(self) -> None:

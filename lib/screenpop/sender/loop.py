@@ -260,7 +260,7 @@ class Sender:
 
     def send_at_once(self) -> None:
         """For the thread of FastAGI, which has just queued a call: while `run` only waits, it sends the call itself, as
-        that takes less time than to wake `run`. That then confirms it, and does all that this doesn't.
+        that takes less time than to wake `run`. Then `run` confirms it, and sends what can't be sent here.
         """
         if not self.at_work.acquire(blocking=False):
             return

@@ -29,7 +29,9 @@ STALE = 3600.0  # seconds after which nobody writes to a file in tmp/ any more
 
 
 class _Noted(NamedTuple):
-    """A message that is to be written to this folder. `is_sent`: after its call has left new/ (`Queue.sent`)."""
+    """A message that is to be written to this folder. `is_sent`: it was sent, and is written after its call has left
+    new/ (`Queue.sent`).
+    """
 
     folder: str
     message: Message

@@ -178,7 +178,7 @@ class Trigger:
         outbox is gone or has another sender. Raises OSError.
         """
         try:
-            if not _is_at(self.lock, f"{self.outbox}/lock"):
+            if not self.is_held():
                 lock = _lock(self.outbox)
                 if lock is None:
                     return False
